@@ -1,0 +1,10 @@
+#![doc = include_str!("../ARCHITECTURE.md")]
+
+pub mod api;
+pub mod cli;
+pub mod clock;
+pub mod cloud;
+pub mod controller;
+pub mod ota;
+pub mod rollout;
+pub mod telemetry;
