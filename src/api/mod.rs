@@ -1,1 +1,38 @@
-//! (api)
+//! What users write and read: the two custom resources, field by field.
+//!
+//! Here belongs the shape of `spec` and `status`, what the API server refuses (schema and CEL), and the small value
+//! types those fields are made of. Decisions, defaults and calls to the cloud never come in here.
+//!
+//! Rules of this room, learnt from kube and the API server: no schema defaults (they would show as a diff in Argo CD;
+//! defaults are resolved by `rollout::effective` and shown in `status.effective`), no tagged enums (one-ofs are
+//! Options plus a CEL rule, whose message is for a person), a bound on every list and string (CEL's cost is computed
+//! from bounds), and `skip_serializing_if` on every Option.
+
+pub mod account;
+pub mod condition;
+pub mod percent;
+pub mod rollout;
+pub mod span;
+pub mod status;
+pub mod time;
+
+pub use account::{OTAAccount, OTAAccountSpec, OTAAccountStatus};
+pub use condition::Condition;
+pub use percent::Percent;
+pub use rollout::{FirmwareRollout, FirmwareRolloutSpec};
+pub use span::Span;
+pub use status::FirmwareRolloutStatus;
+pub use time::Time;
+
+/// Field manager of everything the controller applies, and prefix of its finalizers and annotations.
+pub const FIELD_MANAGER: &str = "fota";
+/// Finalizer on a rollout: held while it may have jobs whose pending tasks must be cancelled.
+pub const FINALIZER: &str = "fota.dev/jobs";
+/// Annotation, token-valued: release a deleted rollout without cancelling its jobs.
+pub const ORPHAN: &str = "fota.dev/orphan";
+/// Key of the tag that every create carries. Users cannot set it.
+pub const TAG_KEY: &str = "fota.id";
+/// Stage name of the verification.
+pub const VERIFY: &str = "verify";
+/// Stage name of the last stage.
+pub const FULL: &str = "full";
