@@ -185,7 +185,7 @@ mod tests {
             let mut given: BTreeMap<Operation, Vec<Instant>> = BTreeMap::new();
             for (which, pause, event) in steps {
                 let operation = operations[which];
-                now += Duration::from_millis(if pause < 200 { 0 } else { pause - 200 });
+                now += Duration::from_millis(pause.saturating_sub(200));
                 match event {
                     0 => quota.throttled(operation, now, Some(Duration::from_millis(pause * 10))),
                     1 => quota.succeeded(operation, now),
