@@ -6,15 +6,40 @@
 //! The exchange itself is a trait, [`Api`], so that the same typed calls run over HTTPS ([`client`]) and over a
 //! simulated cloud in virtual time.
 
+pub mod calls;
+pub mod client;
+pub mod code;
+pub mod credentials;
+mod decode;
+pub mod endpoint;
+pub mod firmware;
+pub mod id;
+pub mod job;
 pub mod operation;
+pub mod outcome;
+pub mod polling;
+pub mod quota;
 pub mod sign;
+pub mod task;
+pub mod wire;
 
 use std::collections::BTreeMap;
 use std::future::Future;
 
 use jiff::Timestamp;
 
+pub use client::Client;
+pub use code::Class;
+pub use credentials::Credentials;
+pub use endpoint::{AllowedEndpoints, Endpoint};
+pub use firmware::{Firmware, FirmwareStatus};
+pub use id::{DeviceName, FirmwareId, JobId};
+pub use job::{Job, JobStatus, JobSummary, JobType, Listing};
 pub use operation::Operation;
+pub use outcome::{CallError, Outcome, Read};
+pub use polling::Tally;
+pub use quota::Quota;
+pub use task::{Failure, Task, TaskStatus};
 
 /// Wire parameters of one call, by exact wire name (`SrcVersion.1`); without the common and signature parameters.
 pub type Params = BTreeMap<String, String>;
@@ -70,4 +95,16 @@ pub enum NoAnswer {
 pub trait Api: Send + Sync {
     /// Performs one signed exchange. Implementations enforce a timeout and the account's quota.
     fn exchange(&self, request: &Request) -> impl Future<Output = Result<Answer, NoAnswer>> + Send;
+}
+
+impl<A: Api> Api for &A {
+    fn exchange(&self, request: &Request) -> impl Future<Output = Result<Answer, NoAnswer>> + Send {
+        (**self).exchange(request)
+    }
+}
+
+impl<A: Api> Api for std::sync::Arc<A> {
+    fn exchange(&self, request: &Request) -> impl Future<Output = Result<Answer, NoAnswer>> + Send {
+        (**self).exchange(request)
+    }
 }

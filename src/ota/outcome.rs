@@ -132,8 +132,7 @@ impl From<CallError> for Outcome {
 /// One line of at most `longest` characters: white space becomes a space; control characters and those that change the
 /// direction of text or cannot be seen are left out, so that nobody's terminal is steered by an answer.
 pub fn clean(text: &str, longest: usize) -> String {
-    let unseen =
-        |c: &char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    let unseen = |c: &char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
     let visible = text.chars().map(|c| if c.is_whitespace() { ' ' } else { c });
     let kept: String = visible.filter(|c| !c.is_control() && !unseen(c)).take(longest).collect();
     kept.trim().to_owned()
@@ -148,7 +147,10 @@ mod tests {
         assert_eq!(clean("a\nb\tc\u{1b}[31md\u{202e}e\u{0}f\u{2028}g", 100), "a b c[31mdef g");
         assert_eq!(clean(&"系".repeat(1000), LONGEST_MESSAGE).chars().count(), 256);
         let error = CallError::new(Class::Unknown, "Co\u{7}de", &"x".repeat(9999)).with_request_id("A\r\nB");
-        assert_eq!((error.code.as_str(), error.message.len(), error.request_id.as_deref()), ("Code", 256, Some("A  B")));
+        assert_eq!(
+            (error.code.as_str(), error.message.len(), error.request_id.as_deref()),
+            ("Code", 256, Some("A  B"))
+        );
     }
 
     #[test]

@@ -32,15 +32,8 @@ pub enum TaskStatus {
 
 impl TaskStatus {
     /// The documented ones, those that a task leaves last first: the order in which counts are read.
-    pub const DOCUMENTED: &[Self] = &[
-        Self::Succeeded,
-        Self::Failed,
-        Self::Canceled,
-        Self::InProgress,
-        Self::Notified,
-        Self::Queued,
-        Self::Confirm,
-    ];
+    pub const DOCUMENTED: &[Self] =
+        &[Self::Succeeded, Self::Failed, Self::Canceled, Self::InProgress, Self::Notified, Self::Queued, Self::Confirm];
 
     /// Reads the wire text.
     pub fn from_text(text: &str) -> Self {
