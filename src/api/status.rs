@@ -279,6 +279,9 @@ pub struct Claim {
     /// Value of the tag `fota.id`: hash(uid, run, stage, attempt, part).
     #[schemars(length(max = 32))]
     pub token: String,
+    /// Devices of this run's gray jobs that had succeeded by then: the planner needs it when the job is recorded.
+    #[serde(default)]
+    pub succeeded_before: i64,
     /// The call.
     pub call: Call,
 }
@@ -341,6 +344,10 @@ pub struct StageStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub reason: Option<String>,
+    /// The sentence that goes with the reason; says which number broke which limit when a gate failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub message: Option<String>,
     /// Attempt, from 1. Never goes back.
     pub attempt: i32,
     /// Last epoch claimed in this attempt; 0: none yet.

@@ -1,0 +1,142 @@
+//! What an effect's outcome makes of a status. The effect itself was carried out by the shell.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::api::status::{Claim, FirmwareRolloutStatus, JobStatus, Refusal, StageKind, StageState};
+use crate::api::{Percent, Time};
+use crate::ota::code::{self, Class};
+use crate::ota::id::JobId;
+use crate::ota::outcome::{CallError, Outcome};
+
+use super::stage;
+use super::story::{Situation, bounded, tell};
+
+/// First pause after a refusal that is worth another try; doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: i64 = 5;
+const LONGEST_PAUSE: i64 = 300;
+
+/// The outcome of a claim's create. Accepted: the job is recorded. Rejected: surely no effect, so the claim is over.
+/// Unknown: the claim stays, and only its tag's look-up can tell (the ticket is used up).
+pub fn create(
+    status: &FirmwareRolloutStatus,
+    outcome: &Outcome,
+    generation: i64,
+    now: Timestamp,
+) -> FirmwareRolloutStatus {
+    let mut status = status.clone();
+    match outcome {
+        Outcome::Accepted { job_id, utc_create, request_id } => {
+            record(&mut status, job_id, *utc_create, Some(request_id.as_str()));
+            let running = Situation::waiting("JobStarted", "the job was created; its devices are being counted");
+            tell(&mut status, &running, Some(generation), now);
+        }
+        Outcome::Rejected(error) => refuse(&mut status, error, generation, now),
+        Outcome::Unknown(error) => {
+            let unknown = Situation::waiting(
+                "OutcomeUnknown",
+                format!("whether the create took effect is not known ({error}); looking for its tag"),
+            );
+            tell(&mut status, &unknown, Some(generation), now);
+        }
+    }
+    status
+}
+
+/// Records a claim's job and ends the claim.
+pub fn record(
+    status: &mut FirmwareRolloutStatus,
+    job_id: &JobId,
+    utc_create: Option<Timestamp>,
+    request_id: Option<&str>,
+) {
+    let Some(claim) = status.claim.take() else { return };
+    let job = JobStatus {
+        id: job_id.as_str().to_owned(),
+        attempt: claim.attempt,
+        part: claim.part,
+        token: claim.token.clone(),
+        utc_create: utc_create.map(Time),
+        request_id: request_id.map(str::to_owned),
+        sent_percent: claim.call.parameters.get("GrayPercent").and_then(|p| Percent::parse(p).ok()),
+        succeeded_before: claim.succeeded_before,
+        total: None,
+        cancelled_before: 0,
+        counts: None,
+        view: None,
+    };
+    if let Some(entry) = status.stages.iter_mut().find(|s| s.name == claim.stage) {
+        if entry.jobs.iter().all(|j| j.id != job.id) {
+            entry.jobs.push(job);
+        }
+        entry.refusal = None;
+        if stage::legal(entry.state, StageState::Running) {
+            entry.state = StageState::Running;
+        }
+    }
+}
+
+/// Ends a claim whose create surely had no effect.
+pub fn withdraw(status: &mut FirmwareRolloutStatus) -> Option<Claim> {
+    let claim = status.claim.take()?;
+    if let Some(entry) = status.stages.iter_mut().find(|s| s.name == claim.stage)
+        && stage::legal(entry.state, StageState::Pending)
+    {
+        entry.state = StageState::Pending;
+    }
+    Some(claim)
+}
+
+fn refuse(status: &mut FirmwareRolloutStatus, error: &CallError, generation: i64, now: Timestamp) {
+    let Some(claim) = withdraw(status) else { return };
+    let upgraded_before = status
+        .stages
+        .iter()
+        .filter(|s| s.name != claim.stage && s.kind != StageKind::Verify)
+        .any(|s| !s.jobs.is_empty());
+    let Some(entry) = status.stages.iter_mut().find(|s| s.name == claim.stage) else { return };
+    if code::same(&error.code, code::NO_DEVICE_CAN_UPGRADE) && upgraded_before {
+        // Earlier steps took every device there was: nothing is left to do in this one.
+        entry.state = StageState::Passed;
+        entry.reason = Some("NothingLeft".to_owned());
+        entry.message = Some("no device is left that can be upgraded".to_owned());
+        entry.refusal = None;
+        let passed = Situation::waiting("NothingLeft", format!("no device is left for stage {}", claim.stage));
+        tell(status, &passed, Some(generation), now);
+        return;
+    }
+    let count = entry.refusal.as_ref().filter(|r| r.generation == generation).map_or(1, |r| r.count.saturating_add(1));
+    // The package's state may only lag behind what a verification just reached; somebody else's verification ends.
+    let passing = [code::FIRMWARE_NOT_VERIFIED, code::IN_PROGRESS_VERIFY_JOB_EXISTED];
+    let again = error.class != Class::Terminal || passing.iter().any(|c| code::same(&error.code, c));
+    let pause = FIRST_PAUSE.saturating_mul(1 << count.clamp(1, 10).saturating_sub(1)).min(LONGEST_PAUSE);
+    let hinted = error.retry_after.map_or(0, |after| i64::try_from(after.as_secs()).unwrap_or(LONGEST_PAUSE) + 1);
+    let retry_at = again.then(|| now.checked_add(SignedDuration::from_secs(pause.max(hinted))).unwrap_or(now));
+    let refusal = Refusal {
+        code: bounded(&error.code, 128),
+        message: bounded(&error.message, 256),
+        request_id: error.request_id.as_ref().map(|id| bounded(id, 64)),
+        generation,
+        count,
+        retry_at: retry_at.map(Time::whole_seconds),
+    };
+    let situation = refused(&claim.stage, &refusal);
+    entry.refusal = Some(refusal);
+    tell(status, &situation, Some(generation), now);
+}
+
+/// How a refusal is told.
+pub fn refused(stage: &str, refusal: &Refusal) -> Situation {
+    let request = refusal.request_id.as_deref().map(|id| format!(", RequestId {id}")).unwrap_or_default();
+    let said = format!("{} ({}{request})", refusal.message, refusal.code);
+    if let Some(at) = refusal.retry_at {
+        return Situation::waiting("CloudBusy", format!("the cloud put off stage {stage}: {said}; trying again"))
+            .until(Some(at.0));
+    }
+    if code::same(&refusal.code, code::NO_DEVICE_CAN_UPGRADE) {
+        return Situation::stalled(
+            "NoDeviceCanUpgrade",
+            format!("no device can take stage {stage}: check sourceVersions and the devices named; {said}"),
+        );
+    }
+    Situation::stalled("CreateRefused", format!("the cloud refused stage {stage}: {said}; edit the rollout to try again"))
+}

@@ -1,0 +1,196 @@
+//! Claims: the promise of one create, written before it is sent, and the request that is made from it alone.
+//!
+//! The create calls take no idempotency token, and an answer can be lost (ota-api: section 12). So the claim carries
+//! the whole call; its tag finds the job again, and its nonce and timestamp make a repetition byte-identical.
+
+use std::collections::BTreeMap;
+
+use crate::api::rollout::Overwrite;
+use crate::api::status::{Call, Claim, DeviceList, StageKind};
+use crate::api::{FirmwareRolloutSpec, Percent, TAG_KEY, Time};
+use crate::ota::{Operation, Params, Request, Stamp};
+
+use super::observed::Account;
+use super::revision;
+use super::stage::Stage;
+
+/// Which create, among all that a rollout may ever send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part<'a> {
+    /// `metadata.uid`: a re-created object is another owner.
+    pub uid: &'a str,
+    /// `status.run`.
+    pub run: i64,
+    /// Stage name.
+    pub stage: &'a str,
+    /// Attempt of the stage.
+    pub attempt: i32,
+    /// Part of the attempt.
+    pub part: i32,
+}
+
+/// The value of the tag `fota.id`: 26 characters of base 32, opaque and the same for every epoch of a part.
+pub fn token(part: &Part) -> String {
+    const DIGITS: [char; 32] = [
+        'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j', 'k', 'l', 'm', 'n', 'o', 'p', 'q', 'r', 's', 't', 'u', 'v',
+        'w', 'x', 'y', 'z', '2', '3', '4', '5', '6', '7',
+    ];
+    let (run, attempt, number) = (part.run.to_string(), part.attempt.to_string(), part.part.to_string());
+    let hash = revision::sha256(["token", part.uid, run.as_str(), part.stage, attempt.as_str(), number.as_str()]);
+    let (mut text, mut bits, mut held) = (String::new(), 0u32, 0u32);
+    for byte in hash {
+        bits = (bits << 8) | u32::from(byte);
+        held += 8;
+        while held >= 5 && text.len() < 26 {
+            held -= 5;
+            text.extend(DIGITS.get(((bits >> held) & 31) as usize));
+        }
+        bits &= (1 << held) - 1;
+    }
+    text
+}
+
+/// `SignatureNonce` of a claim: the same for whoever executes it, so that the gateway refuses a second copy.
+pub fn nonce(token: &str, epoch: i32) -> String {
+    revision::hex(["nonce", token, epoch.to_string().as_str()], 16)
+}
+
+/// Digest of device names in order.
+pub fn device_list(names: &[String]) -> Option<DeviceList> {
+    let count = i32::try_from(names.len()).ok().filter(|n| *n > 0)?;
+    Some(DeviceList { count, digest: revision::hex(names.iter().map(String::as_str), 16) })
+}
+
+/// The call of a stage: the only place where a spec becomes wire parameters (ota-api: sections 2 and 3).
+pub fn call(
+    spec: &FirmwareRolloutSpec,
+    stage: &Stage,
+    firmware_id: &str,
+    account: &Account,
+    token: &str,
+    gray_percent: Option<Percent>,
+) -> Call {
+    let mut parameters = BTreeMap::new();
+    let mut set = |name: &str, value: String| parameters.insert(name.to_owned(), value);
+    set("FirmwareId", firmware_id.to_owned());
+    set("ProductKey", spec.product_key.clone());
+    if let Some(instance) = &account.instance_id {
+        set("IotInstanceId", instance.clone());
+    }
+    let operation = if stage.kind == StageKind::Verify {
+        Operation::CreateOTAVerifyJob
+    } else {
+        let selection = match stage.kind {
+            StageKind::Percent => "GRAY",
+            StageKind::Devices => "SPECIFIC",
+            StageKind::Verify | StageKind::Full => "ALL",
+        };
+        set("TargetSelection", selection.to_owned());
+        if let Some(percent) = gray_percent {
+            set("GrayPercent", percent.to_string());
+        }
+        if stage.kind != StageKind::Devices {
+            for (n, version) in (1..).zip(spec.source_versions.iter().flatten()) {
+                set(&format!("SrcVersion.{n}"), version.clone());
+            }
+        }
+        let delivery = &stage.delivery;
+        if let Some(rate) = delivery.maximum_per_minute {
+            set("MaximumPerMinute", rate.to_string());
+        }
+        if let Some(timeout) = &delivery.device_timeout {
+            set("TimeoutInMinutes", (timeout.length().as_secs() / 60).to_string());
+        }
+        if let Some(retry) = &delivery.retry {
+            set("RetryCount", retry.count.to_string());
+            set("RetryInterval", (retry.interval.length().as_secs() / 60).to_string());
+        }
+        if let Some(overwrite) = delivery.overwrite {
+            let mode = match overwrite {
+                Overwrite::Never => "1",
+                Overwrite::Pending => "2",
+            };
+            set("OverwriteMode", mode.to_owned());
+        }
+        Operation::CreateOTAStaticUpgradeJob
+    };
+    // A verification's tags are ours alone: what `delivery` says is for upgrade jobs.
+    let users = stage.delivery.tags.iter().flatten().filter(|_| stage.kind != StageKind::Verify);
+    let ours = (TAG_KEY.to_owned(), token.to_owned());
+    let tags = std::iter::once((&ours.0, &ours.1)).chain(users);
+    for (n, (key, value)) in (1..).zip(tags) {
+        set(&format!("Tag.{n}.Key"), key.clone());
+        set(&format!("Tag.{n}.Value"), value.clone());
+    }
+    Call {
+        operation: operation.name().to_owned(),
+        parameters,
+        devices: device_list(&stage.devices),
+        firmware_id: firmware_id.to_owned(),
+        endpoint: account.endpoint.clone(),
+        region: account.region.clone(),
+        instance_id: account.instance_id.clone(),
+        access_key: account.access_key.clone(),
+    }
+}
+
+/// The request that a claim means, from the claim alone plus the names that reproduce its digest. None: they do not,
+/// or the claim was written by a version that knew other operations.
+pub fn request(claim: &Claim, devices: &[String]) -> Option<Request> {
+    let operation = Operation::from_name(&claim.call.operation)?;
+    if device_list(devices) != claim.call.devices {
+        return None;
+    }
+    let mut parameters: Params = claim.call.parameters.clone();
+    for (n, name) in (1..).zip(devices) {
+        parameters.insert(format!("TargetDeviceName.{n}"), name.clone());
+    }
+    Some(Request {
+        operation,
+        parameters,
+        stamp: Some(Stamp { nonce: nonce(&claim.token, claim.epoch), at: claim.at.0 }),
+    })
+}
+
+/// `claim.at` for an instant: whole seconds, because the wire has no finer ones.
+pub fn at(now: jiff::Timestamp) -> Time {
+    Time::whole_seconds(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_coordinate_makes_another_token() {
+        let base = Part { uid: "u", run: 1, stage: "canary", attempt: 1, part: 1 };
+        let all = [
+            base.clone(),
+            Part { uid: "v", ..base.clone() },
+            Part { run: 2, ..base.clone() },
+            Part { stage: "broad", ..base.clone() },
+            Part { attempt: 2, ..base.clone() },
+            Part { part: 2, ..base.clone() },
+        ];
+        let tokens: BTreeSet<_> = all.iter().map(token).collect();
+        assert_eq!(tokens.len(), all.len());
+        assert!(tokens.iter().all(|t| t.len() == 26 && t.bytes().all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7'))));
+        assert_eq!(token(&base), token(&base));
+    }
+
+    #[test]
+    fn a_nonce_changes_with_the_epoch_only() {
+        assert_eq!(nonce("t", 1), nonce("t", 1));
+        assert_ne!(nonce("t", 1), nonce("t", 2));
+        assert_eq!(nonce("t", 1).len(), 32);
+    }
+
+    #[test]
+    fn names_must_reproduce_the_digest() {
+        let names = ["a".to_owned(), "b".to_owned()];
+        assert_ne!(device_list(&names), device_list(&["ab".to_owned()]));
+        assert_ne!(device_list(&names), device_list(&["b".to_owned(), "a".to_owned()]));
+        assert_eq!(device_list(&[]), None);
+    }
+}

@@ -1,0 +1,46 @@
+//! Settings with every default resolved: design defaults under which a ten-line manifest is safe.
+//!
+//! Only defaults of features that exist. What a gate does with them is `gate`'s business.
+
+use std::time::Duration;
+
+use crate::api::rollout::{Delivery, Gate};
+use crate::api::status::EffectiveStage;
+use crate::api::{Percent, Span};
+
+/// Devices pushed to per minute when nothing is said: valid in both editions of the service.
+pub const MAXIMUM_PER_MINUTE: i32 = 1_000;
+/// The account's `listLag` when nothing is said.
+pub const LIST_LAG: Duration = Duration::from_secs(30);
+/// minDecided when nothing is said: this, or the number of devices pushed to if that is less.
+pub const MIN_DECIDED: i64 = 50;
+
+const HOUR: u64 = 3_600;
+
+/// Field by field, the step's own setting wins.
+pub fn delivery(rollout: Option<&Delivery>, step: Option<&Delivery>) -> Delivery {
+    let (base, over) = (rollout.cloned().unwrap_or_default(), step.cloned().unwrap_or_default());
+    Delivery {
+        maximum_per_minute: over.maximum_per_minute.or(base.maximum_per_minute).or(Some(MAXIMUM_PER_MINUTE)),
+        device_timeout: over.device_timeout.or(base.device_timeout),
+        retry: over.retry.or(base.retry),
+        overwrite: over.overwrite.or(base.overwrite),
+        tags: over.tags.or(base.tags),
+    }
+}
+
+/// A stage's gate with its defaults. `last` is `full`, where a higher share must be decided.
+pub fn stage(name: &str, gate: Option<&Gate>, delivery: &Delivery, full: bool) -> EffectiveStage {
+    let gate = gate.cloned().unwrap_or_default();
+    let hours = |h: u64| Span::from_duration(Duration::from_secs(h * HOUR));
+    EffectiveStage {
+        name: name.to_owned(),
+        maximum_per_minute: delivery.maximum_per_minute.unwrap_or(MAXIMUM_PER_MINUTE),
+        decided_percent: gate.decided_percent.unwrap_or(Percent::whole(if full { 95 } else { 80 })),
+        min_decided: gate.min_decided,
+        max_failure_percent: gate.max_failure_percent.unwrap_or(Percent::whole(5)),
+        mature_after: gate.mature_after.unwrap_or_else(|| hours(4)),
+        soak: gate.soak.unwrap_or_else(|| hours(12)),
+        silent_after: gate.silent_after.unwrap_or_else(|| hours(12)),
+    }
+}

@@ -1,0 +1,389 @@
+//! Gates: a chain of pure checks that say whether the next stage may start.
+//!
+//! What follows from a verdict (cancel, promote, stop) is `decide`'s business; numbers come in as [`GateInput`].
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::api::status::{EffectiveStage, GateResult, GateStatus, Ledger};
+use crate::api::Percent;
+
+use super::effective::MIN_DECIDED;
+
+/// What a gate judges: one attempt of one stage.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GateInput<'a> {
+    /// Its settings.
+    pub settings: &'a EffectiveStage,
+    /// Its tasks by class, over all its jobs.
+    pub counts: Ledger,
+    /// Whether the counts can be judged: they add up and the totals stand still.
+    pub settled: bool,
+    /// When its first job began, by the cloud's clock.
+    pub began: Option<Timestamp>,
+    /// Since when everything but the soak holds, as far as it was written down.
+    pub soaking_since: Option<Timestamp>,
+    /// The cloud's clock.
+    pub now: Timestamp,
+}
+
+/// What a check says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Satisfied.
+    Pass,
+    /// Not yet.
+    Hold {
+        /// The cloud's clock when it may change by time alone.
+        until: Option<Timestamp>,
+        /// Reason word.
+        reason: &'static str,
+        /// What is missing.
+        because: String,
+    },
+    /// It can never be met as things are: a person has to change something.
+    Stuck {
+        /// What to change.
+        because: String,
+    },
+    /// The limit is broken.
+    Fail {
+        /// Which number broke which limit.
+        because: String,
+    },
+}
+
+/// Everything the chain found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// The chain without the soak: fails first, then what is stuck, then what holds.
+    pub sample: Verdict,
+    /// The soak.
+    pub soak: Verdict,
+    /// Each thing that is missing, soak included.
+    pub missing: Vec<String>,
+}
+
+type Check = fn(&GateInput) -> Verdict;
+
+/// The checks before the soak, in the order in which a person would want to hear of them.
+const SAMPLE: &[Check] = &[settled, certain_failure, reachable, paced, mature, decided_percent, min_decided, failures];
+
+/// Judges a stage.
+pub fn judge(input: &GateInput) -> Judgement {
+    let mut found: Vec<Verdict> = SAMPLE.iter().map(|check| check(input)).collect();
+    // A failure rate is noise until the sample is complete.
+    let complete = !found.iter().any(|v| matches!(v, Verdict::Hold { .. }));
+    if !complete {
+        found.retain(|v| !matches!(v, Verdict::Fail { .. }) || *v == certain_failure(input));
+    }
+    let soak = soak(input);
+    let missing = found
+        .iter()
+        .chain([&soak])
+        .filter_map(|v| match v {
+            Verdict::Hold { because, .. } => Some(because.clone()),
+            _ => None,
+        })
+        .collect();
+    let first = |wanted: fn(&Verdict) -> bool| found.iter().find(|v| wanted(v)).cloned();
+    let sample = first(|v| matches!(v, Verdict::Fail { .. }))
+        .or_else(|| first(|v| matches!(v, Verdict::Stuck { .. })))
+        .or_else(|| first(|v| matches!(v, Verdict::Hold { .. })))
+        .unwrap_or(Verdict::Pass);
+    Judgement { sample, soak, missing }
+}
+
+/// The judgement as status shows it.
+pub fn status(input: &GateInput, judgement: &Judgement) -> GateStatus {
+    let result = match (&judgement.sample, &judgement.soak) {
+        (Verdict::Fail { .. }, _) => GateResult::Fail,
+        (Verdict::Pass, Verdict::Pass) => GateResult::Pass,
+        _ => GateResult::Hold,
+    };
+    GateStatus {
+        stage: input.settings.name.clone(),
+        result,
+        decided: input.counts.decided(),
+        pushed: input.counts.pushed(),
+        failure_percent: rate(&input.counts),
+        max_failure_percent: input.settings.max_failure_percent,
+    }
+}
+
+/// Failed and timed out of the decided, in percent with three decimals, rounded up: never shown as within a limit
+/// that it breaks.
+fn rate(counts: &Ledger) -> Option<String> {
+    let (bad, all) = (counts.failed + counts.timed_out, counts.decided());
+    let milli = (bad.checked_mul(100_000)?.checked_add(all)? - 1).checked_div(all)?;
+    Some(Percent::from_milli(u32::try_from(milli.max(0)).ok()?)?.to_string())
+}
+
+fn breaks(bad: i64, all: i64, limit: Percent) -> bool {
+    i128::from(bad) * 100_000 > i128::from(limit.milli()) * i128::from(all)
+}
+
+fn later(at: Timestamp, by: Duration) -> Option<Timestamp> {
+    SignedDuration::try_from(by).ok().and_then(|by| at.checked_add(by).ok())
+}
+
+fn hold(reason: &'static str, because: impl Into<String>) -> Verdict {
+    Verdict::Hold { until: None, reason, because: because.into() }
+}
+
+fn settled(input: &GateInput) -> Verdict {
+    if input.settled && input.began.is_some() {
+        return Verdict::Pass;
+    }
+    hold("Counting", "the job's task counts to stand still")
+}
+
+/// Even if every device that is still open succeeded, too many have failed: no need to wait for them.
+fn certain_failure(input: &GateInput) -> Verdict {
+    let c = &input.counts;
+    let (bad, most) = (c.failed + c.timed_out, c.pushed() + c.queued);
+    let limit = input.settings.max_failure_percent;
+    if !input.settled || !breaks(bad, most, limit) {
+        return Verdict::Pass;
+    }
+    Verdict::Fail {
+        because: format!(
+            "{bad} of at most {most} devices of step {} failed or timed out, more than maxFailurePercent {limit} % \
+             even if every other one succeeds",
+            input.settings.name
+        ),
+    }
+}
+
+fn reachable(input: &GateInput) -> Verdict {
+    let targeted = input.counts.exposed();
+    match input.settings.min_decided {
+        Some(least) if input.settled && i64::from(least) > targeted => Verdict::Stuck {
+            because: format!(
+                "gate.minDecided is {least}, but step {} targets only {targeted} devices: lower minDecided or raise \
+                 the step's share",
+                input.settings.name
+            ),
+        },
+        _ => Verdict::Pass,
+    }
+}
+
+/// Devices that wait for the rate limit must not be taken for offline ones.
+fn paced(input: &GateInput) -> Verdict {
+    let Some(began) = input.began else { return Verdict::Pass };
+    let per_minute = i64::from(input.settings.maximum_per_minute.max(1));
+    let minutes = input.counts.exposed().saturating_add(per_minute - 1) / per_minute;
+    let until = later(began, Duration::from_secs(u64::try_from(minutes).unwrap_or(0) * 60));
+    match until {
+        Some(until) if input.now < until => Verdict::Hold {
+            until: Some(until),
+            reason: "Pushing",
+            because: format!("the job to have had time to push to every device at {per_minute} per minute"),
+        },
+        _ => Verdict::Pass,
+    }
+}
+
+fn mature(input: &GateInput) -> Verdict {
+    let until = input.began.and_then(|began| later(began, input.settings.mature_after.length()));
+    match until {
+        Some(until) if input.now < until => Verdict::Hold {
+            until: Some(until),
+            reason: "Maturing",
+            because: format!("the job to be matureAfter {} old", input.settings.mature_after),
+        },
+        _ => Verdict::Pass,
+    }
+}
+
+fn decided_percent(input: &GateInput) -> Verdict {
+    let (decided, pushed) = (input.counts.decided(), input.counts.pushed());
+    let share = input.settings.decided_percent;
+    if i128::from(decided) * 100_000 >= i128::from(share.milli()) * i128::from(pushed) {
+        return Verdict::Pass;
+    }
+    hold("WaitingForDevices", format!("{share} % of the devices pushed to, to succeed or fail"))
+}
+
+fn min_decided(input: &GateInput) -> Verdict {
+    let decided = input.counts.decided();
+    let least = match input.settings.min_decided {
+        Some(least) => i64::from(least),
+        None => MIN_DECIDED.min(input.counts.pushed()).max(1),
+    };
+    if decided >= least {
+        return Verdict::Pass;
+    }
+    let what = match input.settings.min_decided {
+        Some(least) => format!("at least {least} devices to succeed or fail"),
+        None if input.counts.pushed() == 0 => "a device to come online and take the update".to_owned(),
+        None => "enough devices to succeed or fail".to_owned(),
+    };
+    hold("WaitingForDevices", what)
+}
+
+fn failures(input: &GateInput) -> Verdict {
+    let c = &input.counts;
+    let (bad, decided, limit) = (c.failed + c.timed_out, c.decided(), input.settings.max_failure_percent);
+    if !breaks(bad, decided, limit) {
+        return Verdict::Pass;
+    }
+    Verdict::Fail {
+        because: format!(
+            "{bad} of {decided} decided devices of step {} failed or timed out: {} %, more than maxFailurePercent {limit} %",
+            input.settings.name,
+            rate(c).unwrap_or_default()
+        ),
+    }
+}
+
+fn soak(input: &GateInput) -> Verdict {
+    let soak = input.settings.soak.length();
+    if soak.is_zero() {
+        return Verdict::Pass;
+    }
+    let until = input.soaking_since.and_then(|since| later(since, soak));
+    match until {
+        Some(until) if input.now >= until => Verdict::Pass,
+        _ => Verdict::Hold {
+            until,
+            reason: "Soaking",
+            because: format!("everything to have held for soak {}", input.settings.soak),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Span;
+    use crate::api::rollout::{Delivery, Gate};
+    use crate::rollout::effective;
+    use proptest::prelude::*;
+
+    fn settings(gate: Gate) -> EffectiveStage {
+        let span = |text: &str| Some(Span::parse(text).unwrap());
+        let gate = Gate {
+            mature_after: gate.mature_after.or(span("60s")),
+            soak: gate.soak.or(span("30s")),
+            ..gate
+        };
+        effective::stage("canary", Some(&gate), &Delivery::default(), false)
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_000_000 + second).unwrap()
+    }
+
+    fn input(settings: &EffectiveStage, counts: Ledger) -> GateInput<'_> {
+        GateInput { settings, counts, settled: true, began: Some(at(0)), soaking_since: Some(at(100)), now: at(200) }
+    }
+
+    fn good(total: i64) -> Ledger {
+        Ledger { at_target: total, ..Ledger::default() }
+    }
+
+    #[test]
+    fn a_good_quiet_step_passes() {
+        let s = settings(Gate::default());
+        let judged = judge(&input(&s, good(100)));
+        assert_eq!((judged.sample, judged.soak, judged.missing), (Verdict::Pass, Verdict::Pass, vec![]));
+    }
+
+    #[test]
+    fn each_check_holds_alone() {
+        let s = settings(Gate::default());
+        let base = input(&s, good(100));
+        let reason = |input: &GateInput| match judge(input) {
+            Judgement { sample: Verdict::Hold { reason, .. }, .. } => reason,
+            Judgement { soak: Verdict::Hold { reason, .. }, .. } => reason,
+            _ => "none",
+        };
+        assert_eq!(reason(&base), "none");
+        assert_eq!(reason(&GateInput { settled: false, ..base.clone() }), "Counting");
+        assert_eq!(reason(&GateInput { now: at(59), ..base.clone() }), "Pushing");
+        assert_eq!(reason(&GateInput { began: Some(at(150)), now: at(209), ..base.clone() }), "Pushing");
+        assert_eq!(reason(&GateInput { soaking_since: None, ..base.clone() }), "Soaking");
+        assert_eq!(reason(&GateInput { now: at(129), ..base.clone() }), "Soaking");
+        let open = Ledger { at_target: 79, notified: 21, ..Ledger::default() };
+        assert_eq!(reason(&GateInput { counts: open, ..base.clone() }), "WaitingForDevices");
+        let few = Ledger { at_target: 49, notified: 1, ..Ledger::default() };
+        assert_eq!(reason(&GateInput { counts: few, ..base.clone() }), "WaitingForDevices", "min(50, pushed)");
+        let offline = Ledger { queued: 100, ..Ledger::default() };
+        assert_eq!(reason(&GateInput { counts: offline, ..base.clone() }), "WaitingForDevices");
+        let mature = settings(Gate { mature_after: Some(Span::parse("1h").unwrap()), ..Gate::default() });
+        assert_eq!(reason(&input(&mature, good(100))), "Maturing");
+    }
+
+    #[test]
+    fn offline_devices_never_stop_a_good_package() {
+        let s = settings(Gate::default());
+        let counts = Ledger { at_target: 70, queued: 30, ..Ledger::default() };
+        assert_eq!(judge(&input(&s, counts)).sample, Verdict::Pass);
+    }
+
+    #[test]
+    fn conflicts_and_cancelled_are_no_failures() {
+        let s = settings(Gate::default());
+        let counts = Ledger { at_target: 60, conflict: 30, cancelled: 30, ..Ledger::default() };
+        assert_eq!(judge(&input(&s, counts)).sample, Verdict::Pass);
+        let failed = Ledger { at_target: 60, failed: 4, ..Ledger::default() };
+        let Verdict::Fail { because } = judge(&input(&s, failed)).sample else { panic!("must fail") };
+        assert!(because.contains("4 of 64") && because.contains("6.25 %") && because.contains("maxFailurePercent 5 %"));
+    }
+
+    #[test]
+    fn the_limit_itself_is_allowed_and_compared_exactly() {
+        let s = settings(Gate { max_failure_percent: Some(Percent::parse("33.333").unwrap()), ..Gate::default() });
+        let counts = |failed| Ledger { at_target: 100_000 - failed, failed, ..Ledger::default() };
+        let mut judged = input(&s, counts(33_333));
+        judged.began = Some(at(-100_000));
+        assert_eq!(judge(&judged).sample, Verdict::Pass);
+        judged.counts = counts(33_334);
+        assert!(matches!(judge(&judged).sample, Verdict::Fail { .. }));
+    }
+
+    #[test]
+    fn early_noise_does_not_fail_but_certainty_does() {
+        let s = settings(Gate::default());
+        let mut early = input(&s, Ledger { at_target: 1, failed: 2, in_progress: 97, ..Ledger::default() });
+        early.now = at(1);
+        assert!(matches!(judge(&early).sample, Verdict::Hold { .. }), "2 of 3 decided is noise");
+        early.counts = Ledger { at_target: 1, failed: 6, in_progress: 93, ..Ledger::default() };
+        let Verdict::Fail { because } = judge(&early).sample else { panic!("6 of at most 100 is certain") };
+        assert!(because.contains("6 of at most 100"));
+        early.settled = false;
+        assert!(matches!(judge(&early).sample, Verdict::Hold { .. }), "counts that may be wrong prove nothing");
+    }
+
+    #[test]
+    fn min_decided_beyond_the_step_needs_a_person() {
+        let s = settings(Gate { min_decided: Some(150), ..Gate::default() });
+        let Verdict::Stuck { because } = judge(&input(&s, good(100))).sample else { panic!("must be stuck") };
+        assert!(because.contains("minDecided is 150") && because.contains("100 devices"));
+        assert!(matches!(judge(&input(&s, Ledger { queued: 100, at_target: 60, ..Ledger::default() })).sample, Verdict::Hold { .. }));
+    }
+
+    proptest! {
+        /// Whatever the counts: a broken limit never passes, and a kept one never fails.
+        #[test]
+        fn the_failure_limit_is_never_missed_nor_invented(
+            at_target in 0i64..5_000, failed in 0i64..500, timed_out in 0i64..500, notified in 0i64..500,
+            queued in 0i64..500, conflict in 0i64..500, limit in 0u32..100_000, age in 0i64..10_000,
+        ) {
+            let limit = Percent::from_milli(limit).unwrap();
+            let s = settings(Gate { max_failure_percent: Some(limit), ..Gate::default() });
+            let counts = Ledger { at_target, failed, timed_out, notified, queued, conflict, ..Ledger::default() };
+            let judged = judge(&GateInput { now: at(age), ..input(&s, counts) });
+            let (bad, decided) = (i128::from(failed + timed_out), i128::from(at_target + failed + timed_out));
+            let broken = bad * 100_000 > i128::from(limit.milli()) * decided;
+            match judged.sample {
+                Verdict::Pass => prop_assert!(!broken && decided > 0),
+                Verdict::Fail { .. } => prop_assert!(broken),
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! What was observed: everything that a decision may depend on besides the resource and the time.
+//!
+//! Plain values that the shell fills in. How they were fetched never comes in here.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::api::status::{JobView, Ledger};
+use crate::api::{Span, Time};
+use crate::ota::firmware::Firmware;
+use crate::ota::id::JobId;
+use crate::ota::job::{Job, JobStatus};
+
+/// Everything observed for one rollout.
+#[derive(Debug, Clone, Default)]
+pub struct Observed {
+    /// The account that the rollout names, or why it cannot be used; none: not looked at yet.
+    pub account: Option<Result<Account, Trouble>>,
+    /// The package that the spec names, or why there is none; none: not read yet.
+    pub firmware: Option<Result<Firmware, Trouble>>,
+    /// Readings of this run's jobs.
+    pub jobs: BTreeMap<JobId, JobReading>,
+    /// Every device that the run exposed, counted once over all its jobs; none: not counted yet.
+    pub ledger: Option<RunLedger>,
+    /// The look-up of the claim's tag.
+    pub lookup: Lookup,
+    /// Whether this process may execute the claim.
+    pub ticket: Ticket,
+    /// The cloud's `Date` minus our clock; none: no answer yet.
+    pub skew: Option<SignedDuration>,
+    /// The last read that failed, while no later one succeeded.
+    pub trouble: Option<Trouble>,
+    /// Another rollout of the product that goes first.
+    pub rival: Option<String>,
+}
+
+/// An account, ready for use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Where calls go.
+    pub endpoint: String,
+    /// RegionId, if known.
+    pub region: Option<String>,
+    /// IotInstanceId.
+    pub instance_id: Option<String>,
+    /// Digest of the access key id.
+    pub access_key: String,
+    /// How long a new job may be missing from lists.
+    pub list_lag: Duration,
+}
+
+/// Why something cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// One CamelCase word.
+    pub reason: &'static str,
+    /// One sentence for a person.
+    pub message: String,
+    /// Whether it needs a person.
+    pub stalled: bool,
+}
+
+/// A ledger over all jobs of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunLedger {
+    /// Devices by class.
+    pub ledger: Ledger,
+    /// By the cloud's clock.
+    pub as_of: Timestamp,
+}
+
+/// One job, read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobReading {
+    /// QueryOTAJob's answer; none: the cloud does not know the job.
+    pub job: Option<Job>,
+    /// Its tasks by class.
+    pub counts: Ledger,
+    /// Whether the counts add up to the total: tasks move while they are counted.
+    pub consistent: bool,
+    /// Whether the total stood still over two reads `listLag` apart: tasks may appear after their job.
+    pub settled: bool,
+    /// The cloud's clock when the last count was taken; what ages are computed from.
+    pub now: Timestamp,
+    /// Our wall clock before the first read of it.
+    pub taken_at: Timestamp,
+    /// Our wall clock when the cloud last accepted a cancel for it.
+    pub cancel_sent: Option<Timestamp>,
+}
+
+impl JobReading {
+    /// Whether it was taken after the last cancel, and so shows its effect.
+    pub fn is_after_cancel(&self) -> bool {
+        self.cancel_sent.is_none_or(|sent| self.taken_at > sent)
+    }
+
+    /// Whether the job was cancelled as a whole, or is unknown to the cloud.
+    pub fn is_gone(&self) -> bool {
+        self.job.as_ref().is_none_or(|j| j.status == JobStatus::Canceled)
+    }
+
+    /// When the job began, by the cloud's clock.
+    pub fn began(&self) -> Option<Timestamp> {
+        self.job.as_ref().and_then(|j| j.utc_start.or(j.utc_create))
+    }
+}
+
+/// The right to send a claim's create once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Ticket {
+    /// Not here: this process did not write the claim, or has sent it.
+    #[default]
+    None,
+    /// Unused and valid.
+    Fresh,
+    /// Unused, and too old to be used: nothing was sent.
+    Expired,
+}
+
+/// The look-up of a claim's tag over full listings of the package's jobs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lookup {
+    /// Full listings without the tag, each at least the lag after the one before.
+    pub empty: u32,
+    /// Jobs that carry the tag, oldest first.
+    pub found: Vec<Found>,
+}
+
+/// A job found by its tag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// JobId.
+    pub id: JobId,
+    /// Its UtcCreate.
+    pub utc_create: Option<Timestamp>,
+}
+
+/// The answer of QueryOTAJob as status shows it.
+pub fn view(job: &Job) -> JobView {
+    let time = |t: Option<Timestamp>| t.map(Time);
+    JobView {
+        name: job.name.clone(),
+        job_desc: job.desc.clone(),
+        dest_version: job.dest_version.clone(),
+        job_status: job.status.as_str().to_owned(),
+        job_type: job.job_type.as_str().to_owned(),
+        selection_type: job.selection_type.clone(),
+        target_selection: job.target_selection.clone(),
+        utc_create: time(job.utc_create),
+        utc_modified: time(job.utc_modified),
+        utc_start_time: time(job.utc_start),
+        utc_end_time: time(job.utc_end),
+        utc_schedule_time: time(job.utc_schedule),
+        utc_schedule_finish_time: time(job.utc_schedule_finish),
+        src_versions: job.src_versions.clone(),
+        gray_percent: job.gray_percent.clone(),
+        dynamic_mode: job.dynamic_mode,
+        retry_interval: job.retry_interval,
+        retry_count: job.retry_count,
+        timeout_in_minutes: job.timeout_in_minutes,
+        maximum_per_minute: job.maximum_per_minute,
+        overwrite_mode: job.overwrite_mode,
+        need_push: job.need_push,
+        need_confirm: job.need_confirm,
+        multi_module_mode: job.multi_module_mode,
+        download_protocol: job.download_protocol.clone(),
+        group_id: job.group_id.clone(),
+        group_name: job.group_name.clone(),
+    }
+}
+
+/// A length of time for a person: whole seconds, largest units first.
+pub fn spell(length: Duration) -> String {
+    Span::from_duration(Duration::from_secs(length.as_secs().max(1))).to_string()
+}

@@ -1,0 +1,185 @@
+//! What a rollout tells people: conditions, the line that says why it waits, events.
+//!
+//! Conditions follow kstatus: `Ready`, abnormal-true `Reconciling` and `Stalled`. Waiting is Reconciling with its
+//! reason; what needs a person is Stalled; Ready only at the declared end state. No counters in messages that change
+//! from poll to poll: they would make every poll a write.
+
+use jiff::Timestamp;
+
+use crate::api::condition::{self, Condition};
+use crate::api::status::{FirmwareRolloutStatus, Next, Phase, StageState};
+use crate::api::{Time, status};
+
+/// Where a rollout stands, for a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Situation {
+    /// What kind of standing.
+    pub kind: Kind,
+    /// One CamelCase word out of the documented set.
+    pub reason: &'static str,
+    /// One sentence.
+    pub because: String,
+    /// Not before, by the cloud's clock.
+    pub earliest: Option<Timestamp>,
+    /// Everything that is missing.
+    pub missing: Vec<String>,
+}
+
+/// Kinds of standing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It goes on by itself.
+    Waiting,
+    /// It needs a person.
+    Stalled,
+    /// The declared end state.
+    Ready,
+}
+
+impl Situation {
+    /// It goes on by itself.
+    pub fn waiting(reason: &'static str, because: impl Into<String>) -> Self {
+        Self { kind: Kind::Waiting, reason, because: because.into(), earliest: None, missing: Vec::new() }
+    }
+
+    /// It needs a person.
+    pub fn stalled(reason: &'static str, because: impl Into<String>) -> Self {
+        Self { kind: Kind::Stalled, ..Self::waiting(reason, because) }
+    }
+
+    /// The declared end state.
+    pub fn ready(reason: &'static str, because: impl Into<String>) -> Self {
+        Self { kind: Kind::Ready, ..Self::waiting(reason, because) }
+    }
+
+    /// Not before this instant of the cloud's clock.
+    pub const fn until(mut self, earliest: Option<Timestamp>) -> Self {
+        self.earliest = earliest;
+        self
+    }
+
+    /// With everything that is missing.
+    pub fn missing(mut self, missing: Vec<String>) -> Self {
+        self.missing = missing;
+        self
+    }
+}
+
+/// Writes a situation into a status.
+pub fn tell(status: &mut FirmwareRolloutStatus, situation: &Situation, generation: Option<i64>, now: Timestamp) {
+    let conditions = [
+        ("Ready", situation.kind == Kind::Ready),
+        ("Reconciling", situation.kind == Kind::Waiting),
+        ("Stalled", situation.kind == Kind::Stalled),
+    ];
+    for (kind, holds) in conditions {
+        let new = Condition {
+            kind: kind.to_owned(),
+            status: if holds { "True" } else { "False" }.to_owned(),
+            observed_generation: generation,
+            last_transition_time: Time::whole_seconds(now),
+            reason: situation.reason.to_owned(),
+            message: bounded(&situation.because, 1_024),
+        };
+        condition::set(&mut status.conditions, new);
+    }
+    status.next = (situation.kind != Kind::Ready).then(|| Next {
+        reason: situation.reason.to_owned(),
+        because: bounded(&situation.because, 512),
+        earliest: situation.earliest.map(Time),
+        missing: situation.missing.iter().take(16).map(|m| bounded(m, 256)).collect(),
+    });
+}
+
+/// At most so many characters.
+pub fn bounded(text: &str, most: usize) -> String {
+    text.chars().take(most).collect()
+}
+
+/// Something worth an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// `Warning` rather than `Normal`.
+    pub warning: bool,
+    /// The event's reason.
+    pub reason: String,
+    /// The event's action: what tells two events of one reason apart, because recorders aggregate without the note.
+    pub action: String,
+    /// One sentence.
+    pub note: String,
+}
+
+/// The events between two statuses: a stage that moved, a job that was recorded, a phase, a new reason to need a person.
+pub fn events(old: &FirmwareRolloutStatus, new: &FirmwareRolloutStatus) -> Vec<Note> {
+    let mut notes = Vec::new();
+    let normal = |reason: &str, action: String, note: String| Note {
+        warning: false,
+        reason: reason.to_owned(),
+        action,
+        note,
+    };
+    for stage in &new.stages {
+        let before = old.stages.iter().find(|s| s.name == stage.name && old.run == new.run);
+        for job in stage.jobs.iter().filter(|j| before.is_none_or(|b| b.jobs.iter().all(|k| k.id != j.id))) {
+            let note = match &job.request_id {
+                Some(request) => format!("Job {} runs stage {} (RequestId {request})", job.id, stage.name),
+                None => format!("Job {} of stage {} was found by its tag and adopted", job.id, stage.name),
+            };
+            notes.push(normal("JobRecorded", format!("Stage-{}", stage.name), note));
+        }
+        if before.map(|b| b.state) == Some(stage.state) {
+            continue;
+        }
+        let because = stage.message.as_deref().map(|m| format!(": {m}")).unwrap_or_default();
+        let (reason, verb) = match stage.state {
+            StageState::Passed => ("StagePassed", "passed"),
+            StageState::Skipped => ("StageSkipped", "was skipped"),
+            StageState::Failed => ("StageFailed", "failed"),
+            _ => continue,
+        };
+        notes.push(Note {
+            warning: stage.state == StageState::Failed,
+            reason: reason.to_owned(),
+            action: format!("Stage-{}", stage.name),
+            note: bounded(&format!("Stage {} {verb}{because}", stage.name), 1_000),
+        });
+    }
+    if new.run != old.run && new.run > 1 {
+        notes.push(normal("RunStarted", format!("Run-{}", new.run), format!("Run {} starts: the firmware changed", new.run)));
+    }
+    if new.phase != old.phase && matches!(new.phase, Some(Phase::Completed | Phase::Paused)) {
+        let phase = new.phase.map(|p| p.to_string()).unwrap_or_default();
+        let note = condition::find(&new.conditions, "Ready").map(|c| c.message.clone()).unwrap_or_default();
+        notes.push(normal(&phase, format!("Run-{}", new.run), note));
+    }
+    let stalled = |s: &status::FirmwareRolloutStatus| {
+        condition::find(&s.conditions, "Stalled").filter(|c| c.status == "True").map(|c| (c.reason.clone(), c.message.clone()))
+    };
+    if let Some((reason, message)) = stalled(new)
+        && stalled(old).is_none_or(|(r, _)| r != reason)
+    {
+        notes.push(Note { warning: true, action: format!("Stalled-{reason}"), reason, note: bounded(&message, 1_000) });
+    }
+    notes
+}
+
+/// A status without what moves at every poll: two that agree in this differ only in progress.
+pub fn essence(status: &FirmwareRolloutStatus) -> FirmwareRolloutStatus {
+    let mut essence = status.clone();
+    essence.progress = None;
+    essence.gate = essence.gate.map(|mut gate| {
+        (gate.decided, gate.pushed, gate.failure_percent) = (0, 0, None);
+        gate
+    });
+    if let Some(next) = &mut essence.next {
+        next.earliest = None;
+        next.missing.clear();
+    }
+    for job in essence.stages.iter_mut().flat_map(|s| &mut s.jobs) {
+        job.counts = None;
+        if let Some(view) = &mut job.view {
+            view.utc_modified = None;
+        }
+    }
+    essence
+}

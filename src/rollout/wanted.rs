@@ -1,0 +1,94 @@
+//! What has to be read from the cloud before the next decision can be made well.
+//!
+//! A plain list; when and how it is read is the poller's business.
+
+use crate::api::rollout::FirmwareRef;
+use crate::api::status::{FirmwareRolloutStatus, Phase, StageKind};
+use crate::api::FirmwareRollout;
+use crate::ota::id::{FirmwareId, JobId};
+
+use super::observed::Ticket;
+use super::{revision, stage};
+
+/// What to read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// The package, by its pinned id or as the spec names it.
+    pub firmware: Option<FirmwareRef>,
+    /// Jobs whose tasks may still move, or whose numbers a decision needs.
+    pub jobs: Vec<WantedJob>,
+    /// The tag to look for among the jobs of a package.
+    pub lookup: Option<(FirmwareId, String)>,
+    /// Whether to count the run's devices over all its jobs, each once.
+    pub ledger: bool,
+}
+
+/// One job to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedJob {
+    /// JobId.
+    pub id: JobId,
+    /// It belongs to the stage that runs, or something is being cancelled: read at every poll.
+    pub urgent: bool,
+    /// It counts in the ledger: verifications do not.
+    pub upgrade: bool,
+    /// When its devices count as silent.
+    pub silent_after: std::time::Duration,
+}
+
+impl Wanted {
+    /// Nothing to read: the rollout is at rest.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What to read for a rollout.
+pub fn wanted(rollout: &FirmwareRollout, ticket: Ticket) -> Wanted {
+    let none = FirmwareRolloutStatus::default();
+    let status = rollout.status.as_ref().unwrap_or(&none);
+    let deleting = rollout.metadata.deletion_timestamp.is_some();
+    let plan = stage::plan(&rollout.spec);
+    let revision = revision::of_spec(&rollout.spec);
+    let same_run = status.revision.as_deref() == Some(revision.as_str());
+    let active = stage::active(&status.stages).map(|s| s.name.clone());
+    let failed = status.phase == Some(Phase::Failed);
+    let completed = status.phase == Some(Phase::Completed);
+    // Everything is cancelled at the end of a run that is given up.
+    let cancelling = deleting || failed || (status.run > 0 && !same_run);
+
+    let mut wanted = Wanted::default();
+    for entry in &status.stages {
+        let silent_after = status
+            .effective
+            .iter()
+            .flat_map(|e| &e.stages)
+            .find(|s| s.name == entry.name)
+            .map_or(super::effective::LIST_LAG, |s| s.silent_after.length());
+        for job in &entry.jobs {
+            let pending = job.counts.is_none_or(|c| c.queued + c.notified + c.silent > 0) || job.total.is_none();
+            let urgent = active.as_deref() == Some(entry.name.as_str()) || (cancelling && pending);
+            // Counting goes on after the end until no device that was pushed to is open; queued ones may stay for ever.
+            let open = job.counts.is_none_or(|c| c.open() + if completed { 0 } else { c.queued } > 0);
+            let at_rest = !open && job.total.is_some();
+            if urgent || !at_rest {
+                let upgrade = entry.kind != StageKind::Verify;
+                wanted.jobs.push(WantedJob { id: JobId::new(job.id.clone()), urgent, upgrade, silent_after });
+            }
+        }
+    }
+    if let Some(claim) = &status.claim
+        && ticket == Ticket::None
+    {
+        wanted.lookup = Some((FirmwareId::new(claim.call.firmware_id.clone()), claim.token.clone()));
+    }
+    let ahead = !same_run || stage::next(&plan, &status.stages).is_some() || active.is_some();
+    if !deleting && !(failed && same_run) && ahead {
+        wanted.firmware = Some(match &status.firmware {
+            Some(pinned) if same_run => FirmwareRef { id: Some(pinned.id.clone()), ..rollout.spec.firmware.clone() },
+            _ => rollout.spec.firmware.clone(),
+        });
+    }
+    wanted.ledger = !wanted.jobs.is_empty();
+    wanted
+}
