@@ -38,7 +38,8 @@ pub fn token(part: &Part) -> String {
     let (run, attempt, number) = (part.run.to_string(), part.attempt.to_string(), part.part.to_string());
     let hash = revision::sha256(["token", part.uid, run.as_str(), part.stage, attempt.as_str(), number.as_str()]);
     let (mut text, mut bits, mut held) = (String::new(), 0u32, 0u32);
-    for byte in hash {
+    // 17 bytes hold the 130 bits of 26 characters.
+    for byte in hash.into_iter().take(17) {
         bits = (bits << 8) | u32::from(byte);
         held += 8;
         while held >= 5 && text.len() < 26 {

@@ -68,7 +68,7 @@ pub struct Judgement {
 type Check = fn(&GateInput) -> Verdict;
 
 /// The checks before the soak, in the order in which a person would want to hear of them.
-const SAMPLE: &[Check] = &[settled, certain_failure, reachable, paced, mature, decided_percent, min_decided, failures];
+const SAMPLE: &[Check] = &[settled, reachable, paced, mature, decided_percent, min_decided, failures, certain_failure];
 
 /// Judges a stage.
 pub fn judge(input: &GateInput) -> Judgement {

@@ -124,9 +124,9 @@ mod tests {
     #[test]
     fn when_all_succeed_the_shares_are_those_of_the_design() {
         let steps = ["1", "5", "20", "50"].map(percent);
-        let (sent, seen) = run(10_000, &steps, |_, total| (total, 0));
+        let (sent, seen) = run(1_000_000, &steps, |_, total| (total, 0));
         assert_eq!(sent, ["1", "4.04", "15.789", "37.5"].map(percent));
-        assert_eq!(seen.last().unwrap().0, 4_999);
+        assert_eq!(seen.last().unwrap().0, 499_995);
     }
 
     #[test]
