@@ -15,6 +15,9 @@ pub const LIST_LAG: Duration = Duration::from_secs(30);
 /// minDecided when nothing is said: this, or the number of devices pushed to if that is less.
 pub const MIN_DECIDED: i64 = 50;
 
+/// When a device counts as silent, when nothing is said.
+pub const SILENT_AFTER: Duration = Duration::from_secs(12 * HOUR);
+
 const HOUR: u64 = 3_600;
 
 /// Field by field, the step's own setting wins.
@@ -41,6 +44,6 @@ pub fn stage(name: &str, gate: Option<&Gate>, delivery: &Delivery, full: bool) -
         max_failure_percent: gate.max_failure_percent.unwrap_or(Percent::whole(5)),
         mature_after: gate.mature_after.unwrap_or_else(|| hours(4)),
         soak: gate.soak.unwrap_or_else(|| hours(12)),
-        silent_after: gate.silent_after.unwrap_or_else(|| hours(12)),
+        silent_after: gate.silent_after.unwrap_or_else(|| Span::from_duration(SILENT_AFTER)),
     }
 }

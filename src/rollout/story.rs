@@ -171,9 +171,13 @@ pub fn essence(status: &FirmwareRolloutStatus) -> FirmwareRolloutStatus {
         (gate.decided, gate.pushed, gate.failure_percent) = (0, 0, None);
         gate
     });
-    if let Some(next) = &mut essence.next {
-        next.earliest = None;
-        next.missing.clear();
+    let going_on = condition::find(&status.conditions, "Reconciling").is_some_and(|c| c.status == "True");
+    if going_on {
+        // What it waits for within a stage changes often, and follows from the rest.
+        essence.next = None;
+        for condition in &mut essence.conditions {
+            (condition.reason, condition.message) = Default::default();
+        }
     }
     for job in essence.stages.iter_mut().flat_map(|s| &mut s.jobs) {
         job.counts = None;

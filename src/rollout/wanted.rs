@@ -3,24 +3,24 @@
 //! A plain list; when and how it is read is the poller's business.
 
 use crate::api::rollout::FirmwareRef;
-use crate::api::status::{FirmwareRolloutStatus, Phase, StageKind};
+use crate::api::status::{Claim, FirmwareRolloutStatus, Phase, StageKind};
 use crate::api::FirmwareRollout;
-use crate::ota::id::{FirmwareId, JobId};
+use crate::ota::id::JobId;
 
 use super::observed::Ticket;
-use super::{revision, stage};
+use super::{effective, revision, stage};
 
 /// What to read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
+    /// ProductKey of the rollout.
+    pub product_key: String,
     /// The package, by its pinned id or as the spec names it.
     pub firmware: Option<FirmwareRef>,
     /// Jobs whose tasks may still move, or whose numbers a decision needs.
     pub jobs: Vec<WantedJob>,
-    /// The tag to look for among the jobs of a package.
-    pub lookup: Option<(FirmwareId, String)>,
-    /// Whether to count the run's devices over all its jobs, each once.
-    pub ledger: bool,
+    /// The claim whose tag to look for among the jobs of its package.
+    pub lookup: Option<Claim>,
 }
 
 /// One job to read.
@@ -28,18 +28,29 @@ pub struct Wanted {
 pub struct WantedJob {
     /// JobId.
     pub id: JobId,
-    /// It belongs to the stage that runs, or something is being cancelled: read at every poll.
-    pub urgent: bool,
+    /// How often.
+    pub cadence: Cadence,
     /// It counts in the ledger: verifications do not.
     pub upgrade: bool,
     /// When its devices count as silent.
     pub silent_after: std::time::Duration,
 }
 
+/// How often a job is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cadence {
+    /// It belongs to the stage that runs, or something is being cancelled.
+    EveryPoll,
+    /// Devices that were pushed to may still end.
+    Slow,
+    /// Nothing in it moves any more; its numbers are needed only beside those of others.
+    Once,
+}
+
 impl Wanted {
     /// Nothing to read: the rollout is at rest.
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        self.firmware.is_none() && self.lookup.is_none() && self.jobs.iter().all(|j| j.cadence == Cadence::Once)
     }
 }
 
@@ -57,30 +68,33 @@ pub fn wanted(rollout: &FirmwareRollout, ticket: Ticket) -> Wanted {
     // Everything is cancelled at the end of a run that is given up.
     let cancelling = deleting || failed || (status.run > 0 && !same_run);
 
-    let mut wanted = Wanted::default();
+    let mut wanted = Wanted { product_key: rollout.spec.product_key.clone(), ..Wanted::default() };
     for entry in &status.stages {
         let silent_after = status
             .effective
             .iter()
             .flat_map(|e| &e.stages)
             .find(|s| s.name == entry.name)
-            .map_or(super::effective::LIST_LAG, |s| s.silent_after.length());
+            .map_or(effective::SILENT_AFTER, |s| s.silent_after.length());
         for job in &entry.jobs {
             let pending = job.counts.is_none_or(|c| c.queued + c.notified + c.silent > 0) || job.total.is_none();
             let urgent = active.as_deref() == Some(entry.name.as_str()) || (cancelling && pending);
             // Counting goes on after the end until no device that was pushed to is open; queued ones may stay for ever.
             let open = job.counts.is_none_or(|c| c.open() + if completed { 0 } else { c.queued } > 0);
             let at_rest = !open && job.total.is_some();
-            if urgent || !at_rest {
-                let upgrade = entry.kind != StageKind::Verify;
-                wanted.jobs.push(WantedJob { id: JobId::new(job.id.clone()), urgent, upgrade, silent_after });
-            }
+            let cadence = match (urgent, at_rest) {
+                (true, _) => Cadence::EveryPoll,
+                (false, false) => Cadence::Slow,
+                (false, true) => Cadence::Once,
+            };
+            let upgrade = entry.kind != StageKind::Verify;
+            wanted.jobs.push(WantedJob { id: JobId::new(job.id.clone()), cadence, upgrade, silent_after });
         }
     }
     if let Some(claim) = &status.claim
         && ticket == Ticket::None
     {
-        wanted.lookup = Some((FirmwareId::new(claim.call.firmware_id.clone()), claim.token.clone()));
+        wanted.lookup = Some(claim.clone());
     }
     let ahead = !same_run || stage::next(&plan, &status.stages).is_some() || active.is_some();
     if !deleting && !(failed && same_run) && ahead {
@@ -89,6 +103,5 @@ pub fn wanted(rollout: &FirmwareRollout, ticket: Ticket) -> Wanted {
             _ => rollout.spec.firmware.clone(),
         });
     }
-    wanted.ledger = !wanted.jobs.is_empty();
     wanted
 }

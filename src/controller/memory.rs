@@ -1,0 +1,139 @@
+//! What this process knows and need not outlive it: readings of jobs, tickets, when something was last written.
+//!
+//! Losing all of it costs reads, never safety: whatever must survive a crash is in the resource's status.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::api::FirmwareRollout;
+use crate::api::status::Claim;
+use crate::ota::firmware::Firmware;
+use crate::ota::id::JobId;
+use crate::rollout::observed::{JobReading, Lookup, Observed, RunLedger, Ticket, Trouble};
+
+/// How long after its claim's acknowledgement a ticket may be used, by the monotonic clock.
+pub const TICKET_LIFE: Duration = Duration::from_secs(5);
+
+/// The memory of this process, by the rollout's uid.
+#[derive(Debug, Default)]
+pub struct Memory {
+    known: Mutex<BTreeMap<String, Known>>,
+}
+
+/// What is known of one rollout.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// The package, read.
+    pub firmware: Option<Result<Firmware, Trouble>>,
+    /// Its jobs, read.
+    pub jobs: BTreeMap<JobId, JobReading>,
+    /// When the cloud last accepted a cancel of a job.
+    pub cancelled: BTreeMap<JobId, Timestamp>,
+    /// Its devices, each counted once.
+    pub ledger: Option<RunLedger>,
+    /// The look-up of a claim's tag, and of which one (token and epoch).
+    pub lookup: Option<(String, i32, Lookup)>,
+    /// The cloud's `Date` minus our clock.
+    pub skew: Option<SignedDuration>,
+    /// The last read that failed.
+    pub trouble: Option<Trouble>,
+    /// When progress alone was last written, by the monotonic clock.
+    pub written: Option<Duration>,
+    ticket: Option<Issued>,
+}
+
+/// Not clonable outside of this module's own bookkeeping, and taken out when it is used.
+#[derive(Debug, Clone)]
+struct Issued {
+    token: String,
+    epoch: i32,
+    at: Duration,
+}
+
+impl Memory {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Known>> {
+        // The map holds plain values: a panic elsewhere cannot leave it half changed.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what is known of a rollout.
+    pub fn change<T>(&self, rollout: &FirmwareRollout, change: impl FnOnce(&mut Known) -> T) -> T {
+        change(self.lock().entry(uid(rollout)).or_default())
+    }
+
+    /// Forgets a rollout that is gone.
+    pub fn forget(&self, uid: &str) {
+        self.lock().remove(uid);
+    }
+
+    /// Keeps only these rollouts.
+    pub fn retain(&self, mut keep: impl FnMut(&str) -> bool) {
+        self.lock().retain(|uid, _| keep(uid));
+    }
+
+    /// Makes the ticket of a claim whose write was acknowledged.
+    pub fn issue(&self, rollout: &FirmwareRollout, claim: &Claim, now: Duration) {
+        let issued = Issued { token: claim.token.clone(), epoch: claim.epoch, at: now };
+        self.change(rollout, |known| known.ticket = Some(issued));
+    }
+
+    /// Uses up the ticket of a claim. False: there is none, or it is too old to send anything by it.
+    pub fn redeem(&self, rollout: &FirmwareRollout, claim: &Claim, now: Duration) -> bool {
+        self.change(rollout, |known| {
+            let ticket = state(known, claim, now);
+            known.ticket = None;
+            ticket == Ticket::Fresh
+        })
+    }
+
+    /// The state of a rollout's ticket.
+    pub fn ticket(&self, rollout: &FirmwareRollout, now: Duration) -> Ticket {
+        let Some(claim) = rollout.status.as_ref().and_then(|s| s.claim.as_ref()) else { return Ticket::None };
+        self.change(rollout, |known| state(known, claim, now))
+    }
+
+    /// Everything observed, but for account and rival.
+    pub fn observed(&self, rollout: &FirmwareRollout, now: Duration) -> Observed {
+        let ticket = self.ticket(rollout, now);
+        let claim = rollout.status.as_ref().and_then(|s| s.claim.as_ref());
+        self.change(rollout, |known| Observed {
+            account: None,
+            firmware: known.firmware.clone(),
+            jobs: known
+                .jobs
+                .iter()
+                .map(|(id, reading)| {
+                    (id.clone(), JobReading { cancel_sent: known.cancelled.get(id).copied(), ..reading.clone() })
+                })
+                .collect(),
+            ledger: known.ledger,
+            // A look-up speaks of one claim only.
+            lookup: known
+                .lookup
+                .as_ref()
+                .filter(|(token, epoch, _)| claim.is_some_and(|c| c.token == *token && c.epoch == *epoch))
+                .map(|(.., lookup)| lookup.clone())
+                .unwrap_or_default(),
+            ticket,
+            skew: known.skew,
+            trouble: known.trouble.clone(),
+            rival: None,
+        })
+    }
+}
+
+fn state(known: &Known, claim: &Claim, now: Duration) -> Ticket {
+    match &known.ticket {
+        Some(t) if t.token == claim.token && t.epoch == claim.epoch => {
+            if now.saturating_sub(t.at) < TICKET_LIFE { Ticket::Fresh } else { Ticket::Expired }
+        }
+        _ => Ticket::None,
+    }
+}
+
+fn uid(rollout: &FirmwareRollout) -> String {
+    rollout.metadata.uid.clone().unwrap_or_default()
+}

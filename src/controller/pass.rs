@@ -1,0 +1,185 @@
+//! One pass: read, decide, carry out at most one effect, write the status, end.
+//!
+//! The order of effect and write is the exactly-once protocol's: a claim is written before its create, a record after.
+
+use std::time::Duration;
+
+use tracing::{debug, info, warn};
+
+use crate::api::{FirmwareRollout, FirmwareRolloutStatus};
+use crate::ota::outcome::Outcome;
+use crate::rollout::{Act, Step, absorb, decide, story};
+
+use super::memory::Memory;
+use super::world::{Key, World, WriteError};
+
+/// How often a recorded job's write is tried again on a newer version of the object. Losing it is harmless: the look-up
+/// finds the job by its tag.
+const RECORD_TRIES: usize = 5;
+
+/// What to do after a pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// Something happened: pass again at once.
+    Again,
+    /// Nothing to do until something changes.
+    Rest,
+    /// An error: pass again after a pause.
+    Pause,
+}
+
+/// One pass over one rollout. `progress` is the least time between two writes of progress alone.
+pub async fn pass<W: World>(world: &W, memory: &Memory, key: &Key, progress: Duration) -> After {
+    let Some(rollout) = world.rollout(key) else { return After::Rest };
+    let mut observed = memory.observed(&rollout, world.monotonic());
+    observed.account = Some(world.account(&rollout).await);
+    observed.rival = world.rival(&rollout);
+    let step = decide(&rollout, &observed, world.wall());
+    debug!(rollout = %key, act = ?step.act, because = %step.because, "decided");
+    let done = carry_out(world, memory, key, &rollout, step, progress).await;
+    match done {
+        Ok(after) => after,
+        Err(WriteError::Conflict) => {
+            // Whatever was decided rests on an old version: read again before anything else.
+            world.refresh(key).await;
+            After::Again
+        }
+        Err(WriteError::Gone) => After::Rest,
+        Err(error) => {
+            warn!(rollout = %key, %error, "a write failed");
+            world.refresh(key).await;
+            After::Pause
+        }
+    }
+}
+
+async fn carry_out<W: World>(
+    world: &W,
+    memory: &Memory,
+    key: &Key,
+    rollout: &FirmwareRollout,
+    step: Step,
+    progress: Duration,
+) -> Result<After, WriteError> {
+    match step.act {
+        Act::Wait => {
+            let wrote = write_if_due(world, memory, rollout, &step.status, progress).await?;
+            Ok(if wrote { After::Again } else { After::Rest })
+        }
+        Act::AddFinalizer => world.set_finalizer(rollout, true).await.map(|()| After::Again),
+        Act::Release => {
+            world.set_finalizer(rollout, false).await?;
+            info!(rollout = %key, "released");
+            Ok(After::Rest)
+        }
+        Act::Claim => {
+            write(world, rollout, &step.status).await?;
+            if let Some(claim) = &step.status.claim {
+                memory.issue(rollout, claim, world.monotonic());
+            }
+            Ok(After::Again)
+        }
+        Act::Withdraw => {
+            if let Some(claim) = rollout.status.as_ref().and_then(|s| s.claim.as_ref()) {
+                memory.redeem(rollout, claim, world.monotonic());
+            }
+            write(world, rollout, &step.status).await.map(|()| After::Again)
+        }
+        Act::Create(request) => {
+            let Some(claim) = rollout.status.as_ref().and_then(|s| s.claim.clone()) else { return Ok(After::Again) };
+            if !memory.redeem(rollout, &claim, world.monotonic()) {
+                return Ok(After::Again);
+            }
+            let outcome = world.create(rollout, &request).await;
+            match &outcome {
+                Outcome::Accepted { job_id, request_id, .. } => {
+                    info!(rollout = %key, stage = %claim.stage, job = %job_id, request = %request_id, "job created");
+                }
+                Outcome::Rejected(error) | Outcome::Unknown(error) => {
+                    warn!(rollout = %key, stage = %claim.stage, %error, "create not accepted");
+                }
+            }
+            record(world, key, rollout, &step.status, &outcome).await
+        }
+        Act::Cancel(job, pending) => {
+            match world.cancel(rollout, &job, pending).await {
+                Ok(()) => {
+                    info!(rollout = %key, %job, ?pending, "tasks cancelled");
+                    let now = world.wall();
+                    memory.change(rollout, |known| known.cancelled.insert(job, now));
+                    write_if_due(world, memory, rollout, &step.status, progress).await?;
+                    Ok(After::Again)
+                }
+                Err(error) => {
+                    warn!(rollout = %key, %job, %error, "cancel not accepted");
+                    write_if_due(world, memory, rollout, &step.status, progress).await?;
+                    Ok(After::Pause)
+                }
+            }
+        }
+    }
+}
+
+/// Writes what a create's outcome makes of the status: on a conflict, of the newer version, as long as its claim is the
+/// same one.
+async fn record<W: World>(
+    world: &W,
+    key: &Key,
+    rollout: &FirmwareRollout,
+    decided: &FirmwareRolloutStatus,
+    outcome: &Outcome,
+) -> Result<After, WriteError> {
+    let claim = decided.claim.clone();
+    let mut current = rollout.clone();
+    let mut base = decided.clone();
+    for _ in 0..RECORD_TRIES {
+        let generation = current.metadata.generation.unwrap_or(0);
+        let status = absorb::create(&base, outcome, generation, world.wall());
+        match write(world, &current, &status).await {
+            Err(WriteError::Conflict | WriteError::Other(_)) => {}
+            done => return done.map(|()| After::Again),
+        }
+        let Some(newer) = world.refresh(key).await else { continue };
+        base = newer.status.clone().unwrap_or_default();
+        if base.claim != claim {
+            return Ok(After::Again);
+        }
+        current = (*newer).clone();
+    }
+    Err(WriteError::Conflict)
+}
+
+async fn write<W: World>(
+    world: &W,
+    rollout: &FirmwareRollout,
+    status: &FirmwareRolloutStatus,
+) -> Result<(), WriteError> {
+    world.write_status(rollout, status).await?;
+    let notes = story::events(&rollout.status.clone().unwrap_or_default(), status);
+    world.announce(rollout, &notes).await;
+    Ok(())
+}
+
+/// Writes a status if it says something new; progress alone only so often.
+async fn write_if_due<W: World>(
+    world: &W,
+    memory: &Memory,
+    rollout: &FirmwareRollout,
+    status: &FirmwareRolloutStatus,
+    progress: Duration,
+) -> Result<bool, WriteError> {
+    let old = rollout.status.clone().unwrap_or_default();
+    if old == *status {
+        return Ok(false);
+    }
+    let now = world.monotonic();
+    if story::essence(&old) == story::essence(status) {
+        let due = memory.change(rollout, |known| known.written.is_none_or(|at| now.saturating_sub(at) >= progress));
+        if !due {
+            return Ok(false);
+        }
+    }
+    write(world, rollout, status).await?;
+    memory.change(rollout, |known| known.written = Some(now));
+    Ok(true)
+}

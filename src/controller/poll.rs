@@ -1,0 +1,359 @@
+//! One poll: reads from the cloud what a rollout's next decision needs. Polling is not reconciling: nothing is decided
+//! here, and nothing is written but the memory.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::api::rollout::FirmwareRef;
+use crate::api::status::{Claim, Ledger};
+use crate::api::{FirmwareRollout, TAG_KEY};
+use crate::ota::Api;
+use crate::ota::calls::{self, CallContext};
+use crate::ota::code::{self, Class as CodeClass};
+use crate::ota::firmware::Firmware;
+use crate::ota::id::{FirmwareId, JobId};
+use crate::ota::outcome::{CallError, Read};
+use crate::ota::polling;
+use crate::ota::task::TaskStatus;
+use crate::rollout::firmware;
+use crate::rollout::observed::{Account, Found, JobReading, Lookup, RunLedger, Trouble};
+use crate::rollout::wanted::{Cadence, Wanted, WantedJob};
+
+use super::census::{Census, Class, Counted, is_silent};
+use super::memory::Memory;
+
+/// A look-up after an unclear answer waits this many times the account's `listLag` between its listings.
+const UNCLEAR_LAG: u32 = 4;
+/// Jobs without tags in a listing that are asked for their tags one by one.
+const UNTAGGED_ASKED: usize = 200;
+/// A `Slow` job is read at every so many polls; so is a census taken.
+const SLOW: u32 = 4;
+/// Task counts are taken again when they do not add up, at most so often in one poll.
+const RECOUNTS: usize = 2;
+
+/// What polling remembers of one rollout between polls.
+#[derive(Debug, Default)]
+pub struct Polls {
+    polls: u32,
+    revision: String,
+    firmware: Option<Result<Firmware, Trouble>>,
+    jobs: BTreeMap<JobId, JobPolls>,
+    lookup: Option<LookupPolls>,
+    census: Census,
+}
+
+#[derive(Debug, Default)]
+struct JobPolls {
+    reading: Option<JobReading>,
+    /// The total, and our wall clock when it was first seen.
+    total: Option<(i64, Timestamp)>,
+    /// Failed tasks by cause, and at how many failed tasks they were told apart.
+    failures: Option<(i64, Ledger)>,
+}
+
+#[derive(Debug)]
+struct LookupPolls {
+    token: String,
+    epoch: i32,
+    lookup: Lookup,
+    /// Our wall clock after the last full listing that counted.
+    last: Option<Timestamp>,
+}
+
+/// What one poll found.
+#[derive(Debug, Default)]
+pub struct Findings {
+    firmware: Option<Result<Firmware, Trouble>>,
+    jobs: BTreeMap<JobId, JobReading>,
+    lookup: Option<(String, i32, Lookup)>,
+    ledger: Option<RunLedger>,
+    skew: Option<SignedDuration>,
+    trouble: Option<Trouble>,
+}
+
+impl Findings {
+    /// Puts the findings into the memory, for the next decision.
+    pub fn remember(self, memory: &Memory, rollout: &FirmwareRollout) {
+        memory.change(rollout, |known| {
+            known.firmware = self.firmware;
+            known.jobs = self.jobs;
+            known.lookup = self.lookup;
+            known.ledger = self.ledger.or(known.ledger);
+            known.skew = self.skew.or(known.skew);
+            known.trouble = self.trouble;
+        });
+    }
+}
+
+/// Reads what is wanted. `wall` reads our wall clock.
+pub async fn poll<A: Api>(
+    api: &A,
+    account: &Account,
+    wanted: &Wanted,
+    revision: &str,
+    polls: &mut Polls,
+    wall: impl Fn() -> Timestamp + Send,
+) -> Findings {
+    let ctx = CallContext { instance_id: account.instance_id.clone() };
+    if polls.revision != revision {
+        (polls.firmware, polls.revision) = (None, revision.to_owned());
+    }
+    let mut reader = Reader { api, ctx: &ctx, account, wall: &wall, skew: None };
+    let outcome = reader.read(wanted, polls).await;
+    polls.polls = polls.polls.wrapping_add(1);
+    Findings {
+        firmware: polls.firmware.clone(),
+        jobs: polls.jobs.iter().filter_map(|(id, j)| Some((id.clone(), j.reading.clone()?))).collect(),
+        lookup: polls.lookup.as_ref().map(|l| (l.token.clone(), l.epoch, l.lookup.clone())),
+        ledger: outcome.as_ref().ok().copied().flatten(),
+        skew: reader.skew,
+        trouble: outcome.err().map(|error| trouble(&error)),
+    }
+}
+
+/// What a failed read means for a person.
+pub fn trouble(error: &CallError) -> Trouble {
+    let refused = error.class == CodeClass::Terminal;
+    Trouble {
+        reason: if refused { "CloudRefused" } else { "CloudUnreachable" },
+        message: if refused {
+            format!("the cloud refuses to answer: {error}; check the OTAAccount and its Secret")
+        } else {
+            format!("the cloud cannot be read at the moment: {error}")
+        },
+        stalled: refused,
+    }
+}
+
+struct Reader<'a, A, W> {
+    api: &'a A,
+    ctx: &'a CallContext,
+    account: &'a Account,
+    wall: &'a W,
+    skew: Option<SignedDuration>,
+}
+
+impl<A: Api, W: Fn() -> Timestamp + Send> Reader<'_, A, W> {
+    async fn read(&mut self, wanted: &Wanted, polls: &mut Polls) -> Result<Option<RunLedger>, CallError> {
+        if let Some(claim) = &wanted.lookup {
+            self.look_up(claim, polls).await?;
+        } else {
+            polls.lookup = None;
+        }
+        if let Some(named) = &wanted.firmware {
+            self.firmware(&wanted.product_key, named, polls).await?;
+        }
+        polls.jobs.retain(|id, _| wanted.jobs.iter().any(|w| w.id == *id));
+        for job in &wanted.jobs {
+            let known = polls.jobs.entry(job.id.clone()).or_default();
+            let due = match job.cadence {
+                Cadence::EveryPoll => true,
+                Cadence::Slow => polls.polls.is_multiple_of(SLOW) || known.reading.is_none(),
+                Cadence::Once => known.reading.is_none(),
+            };
+            // A total that has not settled yet is soon read again.
+            if due || known.reading.as_ref().is_some_and(|r| r.job.is_some() && !(r.settled && r.consistent)) {
+                self.job(job, known).await?;
+            }
+        }
+        self.census(wanted, polls).await
+    }
+
+    /// The cloud's clock comes with every answer.
+    fn note<T>(&mut self, read: &Read<T>, asked: Timestamp) {
+        if let Some(date) = read.date {
+            // `Date` has whole seconds and was taken between our question and now: no skew if it lies between.
+            let now = (self.wall)();
+            let second = SignedDuration::from_secs(1);
+            self.skew = Some(if date > now {
+                date.duration_since(now)
+            } else if date.saturating_add(second).is_ok_and(|d| d < asked) {
+                date.duration_since(asked)
+            } else {
+                SignedDuration::ZERO
+            });
+        }
+    }
+
+    async fn firmware(&mut self, product: &str, named: &FirmwareRef, polls: &mut Polls) -> Result<(), CallError> {
+        if matches!(&polls.firmware, Some(Ok(firmware)) if firmware.status.allows_upgrades()) && self.skew.is_some() {
+            return Ok(());
+        }
+        let asked = (self.wall)();
+        let candidates = match (&named.id, &named.version) {
+            (Some(id), _) => {
+                match calls::query_firmware(self.api, self.ctx, &FirmwareId::new(id.clone())).await {
+                    Ok(read) => {
+                        self.note(&read, asked);
+                        vec![read.value]
+                    }
+                    Err(error) if unknown_package(&error) => vec![],
+                    Err(error) => return Err(error),
+                }
+            }
+            (None, version) => {
+                let version = version.clone().unwrap_or_default();
+                let read = calls::list_firmware(self.api, self.ctx, product, &version).await?;
+                self.note(&read, asked);
+                read.value
+            }
+        };
+        polls.firmware = Some(firmware::choose(product, named, &candidates));
+        Ok(())
+    }
+
+    async fn look_up(&mut self, claim: &Claim, polls: &mut Polls) -> Result<(), CallError> {
+        let same = |l: &LookupPolls| l.token == claim.token && l.epoch == claim.epoch;
+        if !polls.lookup.as_ref().is_some_and(same) {
+            let lookup = Lookup::default();
+            polls.lookup = Some(LookupPolls { token: claim.token.clone(), epoch: claim.epoch, lookup, last: None });
+        }
+        let Some(state) = &mut polls.lookup else { return Ok(()) };
+        let asked = (self.wall)();
+        let firmware = FirmwareId::new(claim.call.firmware_id.clone());
+        let read = calls::all_jobs_of_firmware(self.api, self.ctx, &firmware).await?;
+        self.note(&read, asked);
+        let mut found = Vec::new();
+        let (mut untagged, mut complete) = (0, read.value.complete);
+        for job in &read.value.jobs {
+            let tagged = if job.tags.is_empty() {
+                untagged += 1;
+                if untagged > UNTAGGED_ASKED {
+                    complete = false;
+                    break;
+                }
+                let full = calls::query_job(self.api, self.ctx, &job.job_id).await?.value;
+                full.tag(TAG_KEY) == Some(claim.token.as_str())
+            } else {
+                job.tag(TAG_KEY) == Some(claim.token.as_str())
+            };
+            if tagged {
+                found.push(Found { id: job.job_id.clone(), utc_create: job.utc_create });
+            }
+        }
+        found.sort_by(|a, b| (a.utc_create, &a.id).cmp(&(b.utc_create, &b.id)));
+        if !found.is_empty() {
+            state.lookup.found = found;
+            return Ok(());
+        }
+        let lag = SignedDuration::try_from(self.account.list_lag.saturating_mul(UNCLEAR_LAG)).unwrap_or_default();
+        let far_enough = state.last.is_none_or(|last| asked.duration_since(last) >= lag);
+        if complete && far_enough {
+            state.lookup.empty = state.lookup.empty.saturating_add(1);
+            state.last = Some((self.wall)());
+        }
+        Ok(())
+    }
+
+    async fn job(&mut self, wanted: &WantedJob, known: &mut JobPolls) -> Result<(), CallError> {
+        let taken_at = (self.wall)();
+        let job = match calls::query_job(self.api, self.ctx, &wanted.id).await {
+            Ok(read) => {
+                self.note(&read, taken_at);
+                read
+            }
+            Err(error) if code::same(&error.code, code::INVALID_OTA_JOB_ID) => {
+                let now = known.reading.as_ref().map_or(taken_at, |r| r.now);
+                let counts = known.reading.as_ref().map(|r| r.counts).unwrap_or_default();
+                known.reading = Some(JobReading {
+                    job: None,
+                    counts,
+                    consistent: true,
+                    settled: true,
+                    now,
+                    taken_at,
+                    cancel_sent: None,
+                });
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let mut tally = polling::tally(self.api, self.ctx, &wanted.id).await?;
+        for _ in 0..RECOUNTS {
+            if tally.adds_up() {
+                break;
+            }
+            tally = polling::tally(self.api, self.ctx, &wanted.id).await?;
+        }
+        let now = tally.as_of.or(job.now).unwrap_or(taken_at);
+        let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let mut counts = Ledger {
+            at_target: count(tally.succeeded),
+            in_progress: count(tally.in_progress),
+            notified: count(tally.notified),
+            queued: count(tally.queued) + count(tally.confirm),
+            cancelled: count(tally.canceled),
+            ..Ledger::default()
+        };
+        let failed = count(tally.failed);
+        if known.failures.is_none_or(|(at, _)| at != failed) {
+            let mut causes = Ledger::default();
+            if failed > 0 {
+                for task in polling::tasks_in(self.api, self.ctx, &wanted.id, &TaskStatus::Failed).await?.value {
+                    *Class::of(&task, wanted.silent_after, now).of_ledger(&mut causes) += 1;
+                }
+            }
+            known.failures = Some((failed, causes));
+        }
+        let causes = known.failures.map(|(_, causes)| causes).unwrap_or_default();
+        (counts.failed, counts.timed_out, counts.conflict) = (causes.failed, causes.timed_out, causes.conflict);
+        let told_apart = causes.failed + causes.timed_out + causes.conflict == failed;
+        if !told_apart {
+            known.failures = None;
+        }
+        let began = job.value.utc_start.or(job.value.utc_create);
+        let old = began.is_none_or(|at| {
+            Duration::try_from(now.duration_since(at)).unwrap_or_default() >= wanted.silent_after
+        });
+        let mut silent_fits = true;
+        if old && counts.notified > 0 {
+            let tasks = polling::tasks_in(self.api, self.ctx, &wanted.id, &TaskStatus::Notified).await?.value;
+            silent_fits = count(tasks.len() as u64) == counts.notified;
+            counts.silent =
+                count(tasks.iter().filter(|t| is_silent(t, wanted.silent_after, now)).count() as u64).min(counts.notified);
+            counts.notified -= counts.silent;
+        }
+        let total = count(tally.total);
+        let first = match known.total {
+            Some((seen, at)) if seen == total => at,
+            _ => taken_at,
+        };
+        known.total = Some((total, first));
+        let lag = SignedDuration::try_from(self.account.list_lag).unwrap_or_default();
+        known.reading = Some(JobReading {
+            job: Some(job.value),
+            counts,
+            consistent: tally.adds_up() && told_apart && silent_fits,
+            settled: first < taken_at && taken_at.duration_since(first) >= lag,
+            now,
+            taken_at,
+            cancel_sent: None,
+        });
+        Ok(())
+    }
+
+    async fn census(&mut self, wanted: &Wanted, polls: &mut Polls) -> Result<Option<RunLedger>, CallError> {
+        let Polls { jobs, census, polls, .. } = polls;
+        let counted: Vec<Counted> = wanted
+            .jobs
+            .iter()
+            .filter(|w| w.upgrade)
+            .filter_map(|w| {
+                let reading = jobs.get(&w.id)?.reading.as_ref()?;
+                Some(Counted { id: &w.id, reading, silent_after: w.silent_after })
+            })
+            .collect();
+        // Counting by name costs a call per fifty stragglers: not at every poll, and only of numbers that hold.
+        let due = counted.len() < 2 || polls.is_multiple_of(SLOW);
+        if !due || !census.is_stale(&counted) || counted.iter().any(|c| !c.reading.consistent) {
+            return Ok(None);
+        }
+        census.take(self.api, self.ctx, &counted).await
+    }
+}
+
+fn unknown_package(error: &CallError) -> bool {
+    [code::FIRMWARE_NOT_FOUND, code::INVALID_FIRMWARE_ID].iter().any(|c| code::same(&error.code, c))
+}
