@@ -1,1 +1,6 @@
 //! (cloud)
+
+pub mod faults;
+pub mod fleet;
+pub mod log;
+pub mod model;
