@@ -127,3 +127,52 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn the_command_line_is_as_documented() {
+        let options = Line::try_parse_from(["fota", "--fleet", "f.yaml"]).unwrap().options;
+        assert_eq!((options.listen.to_string().as_str(), options.speed, options.seed), ("127.0.0.1:8043", 1.0, 1));
+        assert_eq!((options.edition, options.faults), (Edition::Current, None));
+        let all = "fota --listen 0.0.0.0:0 --fleet f --speed 600 --seed 7 --faults x --edition Legacy";
+        let options = Line::try_parse_from(all.split(' ')).unwrap().options;
+        assert_eq!((options.speed, options.seed, options.edition), (600.0, 7, Edition::Legacy));
+        for bad in ["fota", "fota --fleet f --speed 0", "fota --fleet f --edition legacy", "fota --fleet f --seed -1"] {
+            assert!(Line::try_parse_from(bad.split(' ')).is_err(), "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn files_that_are_refused_are_named() {
+        let directory = std::env::temp_dir().join(format!("fota-cloud-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let write = |name: &str, text: &str| {
+            let path = directory.join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let good = write("good.yaml", "accounts: []\nproducts: []\n");
+        let bad = write("bad.yaml", "accounts: []\nproducts: []\ncolour: red\n");
+        let faults = write("faults.yaml", "errorRate: 2\n");
+        for (arguments, expected) in [
+            (vec!["--fleet", "/nowhere.yaml"], "/nowhere.yaml: "),
+            (vec!["--fleet", &bad], "bad.yaml: "),
+            (vec!["--fleet", &good, "--faults", &faults], "faults.yaml: errorRate: must be between 0 and 1"),
+        ] {
+            let line = Line::try_parse_from(["fota", "--listen", "127.0.0.1:0"].into_iter().chain(arguments)).unwrap();
+            let error = run(line.options).await.unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+}

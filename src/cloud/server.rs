@@ -229,7 +229,7 @@ async fn faults(State(server): State<Server>) -> Response {
 async fn change_faults(State(server): State<Server>, body: Bytes) -> Response {
     let patch: FaultsPatch = match read(&body) {
         Ok(patch) => patch,
-        Err(refusal) => return refusal,
+        Err(why) => return refuse(StatusCode::BAD_REQUEST, &why),
     };
     server.with(|cloud, _| match cloud.change_faults(&patch) {
         Ok(()) => document(cloud.faults()),
@@ -247,7 +247,7 @@ struct Advance {
 async fn advance(State(server): State<Server>, body: Bytes) -> Response {
     let Advance { minutes } = match read(&body) {
         Ok(advance) => advance,
-        Err(refusal) => return refusal,
+        Err(why) => return refuse(StatusCode::BAD_REQUEST, &why),
     };
     if !(0.0..=ADVANCE_MAX_MINUTES).contains(&minutes) {
         return refuse(StatusCode::BAD_REQUEST, "minutes: must not be below 0, nor above a century");
@@ -268,8 +268,8 @@ fn refuse(status: StatusCode, why: &str) -> Response {
     (status, axum::Json(json!({"error": why}))).into_response()
 }
 
-fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Response> {
-    serde_json::from_slice(body).map_err(|e| refuse(StatusCode::BAD_REQUEST, &e.to_string()))
+fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, String> {
+    serde_json::from_slice(body).map_err(|e| e.to_string())
 }
 
 /// The pairs of a query or form: percent-encoded, `+` for space.

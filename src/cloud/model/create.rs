@@ -273,7 +273,7 @@ fn percent_text(thousandths: u32) -> String {
 
 /// Source versions against the package.
 fn check_sources(package: &Package, selection: Selection, src_versions: &[String]) -> Result<(), Refusal> {
-    if src_versions.iter().any(|v| *v == package.traits.version) {
+    if src_versions.contains(&package.traits.version) {
         return Err(Refusal::firmware("SrcDestVersionMatched", "A source version is the destination version."));
     }
     let Some(needed) = &package.traits.src_version else { return Ok(()) };

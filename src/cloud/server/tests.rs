@@ -1,3 +1,5 @@
+//! The server over real sockets: what a client and a person at the admin side see.
+
 use std::collections::BTreeMap;
 
 use serde_json::Value;
@@ -128,6 +130,7 @@ async fn a_lost_reply_does_the_work_and_breaks_the_connection() {
         (&calls[0]["lost"], &calls[0]["httpStatus"], &calls[0]["code"]),
         (&true.into(), &200.into(), &Value::Null)
     );
+    assert_eq!(calls.as_array().unwrap().len(), 1, "nobody sent it twice");
     assert_eq!(running.server.with(|cloud, _| cloud.jobs().len()), 1);
     running.admin("PUT", "faults", r#"{"lostReplyRate": 0}"#).await;
     assert_eq!(running.call("POST", &[("Action", "QueryOTAJob"), ("JobId", "x")], false).await.unwrap().status(), 200);
@@ -195,4 +198,25 @@ fn the_fleet_clock_runs_at_its_speed() {
 fn pairs_are_decoded_as_forms_are() {
     let expected = [("a b", "c+d"), ("e", ""), ("f", "é=")].map(|(k, v)| (k.to_owned(), v.to_owned()));
     assert_eq!(decode("a+b=c%2Bd&e&&f=%C3%A9%3D"), expected);
+}
+
+#[tokio::test]
+async fn it_stops_when_told_and_finishes_what_is_under_way() {
+    let mut running = Running::start().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    running.base = format!("http://{}", listener.local_addr().unwrap());
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(serve(listener, running.server.clone(), async move {
+        let _ = stopped.await;
+    }));
+    running.admin("PUT", "faults", r#"{"latencyMs": 300}"#).await;
+    let server = running.server.clone();
+    let calling = tokio::spawn(async move { running.call("POST", &CREATE, false).await.map(|a| a.status().as_u16()) });
+    // Only once the work is done is the answer under way.
+    while server.with(|cloud, _| cloud.jobs().is_empty()) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    stop.send(()).unwrap();
+    assert_eq!(calling.await.unwrap().unwrap(), 200);
+    assert!(serving.await.unwrap().is_ok());
 }
