@@ -3,8 +3,8 @@
 //!
 //! Here belongs everything the simulated cloud decides. Sockets, real clocks and waiting never come in here.
 //!
-//! A call passes the [`gateway`], then the faults that happen to strike, then the operation's own module ([`create`],
-//! [`query`], [`cancel`]), which works on the [`world`]; [`life`] moves the world on between calls.
+//! A call passes the `gateway`, then the faults that happen to strike, then the operation's own module (`create`,
+//! `query`, `cancel`), which works on the `world`; `life` moves the world on between calls.
 
 mod answer;
 mod cancel;
