@@ -1,1 +1,3 @@
-fn main(){}
+//! The fota binary.
+
+fn main() {}

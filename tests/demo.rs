@@ -1,1 +1,3 @@
-fn main(){}
+//! `make demo`.
+
+fn main() {}

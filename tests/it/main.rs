@@ -1,1 +1,28 @@
+//! The integration tests: one binary, which links once, and one control plane that serves all of it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::print_stdout, clippy::disallowed_methods)]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod control_plane;
+mod leftovers;
+mod rights;
+mod walls;
+
+use std::sync::LazyLock;
+
+use harness::control_plane::{ControlPlane, Options};
+
+/// The control plane of this test binary, started by whoever asks first. Take a [`ControlPlane::namespace`] in it.
+///
+/// A `static` is never dropped: the servers' supervisors see this process end.
+fn shared() -> &'static ControlPlane {
+    static SHARED: LazyLock<Result<ControlPlane, String>> =
+        LazyLock::new(|| ControlPlane::start(&Options::default()).map_err(|e| e.to_string()));
+    match &*SHARED {
+        Ok(control_plane) => control_plane,
+        Err(error) => panic!("the control plane did not start: {error}"),
+    }
+}

@@ -1,0 +1,44 @@
+# Needs rustup, a C compiler, Go, make, and util-linux (flock, setsid).
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint cluster cluster-down fmt clean kube toolchain
+
+# Asked, not assumed: CARGO_TARGET_DIR and cargo's configuration may move it.
+target = $$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+
+demo: kube ## run a whole rollout here: control plane, simulated cloud, operator
+	cargo build --locked --bin fota --example demo
+	@exec "$(target)/debug/examples/demo"
+
+test: kube ## run every test against a real etcd and kube-apiserver
+	cargo test --locked
+
+lint: toolchain ## check formatting, clippy, documentation and shell scripts
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps --lib
+	@for script in .ci/run $$(find . -name target -prune -o -name '*.sh' -print); do bash -n "$$script" || exit 1; done
+
+cluster: kube ## start the test control plane in the background and print its kubeconfig
+	cargo build --locked --example cluster
+	@exec "$(target)/debug/examples/cluster" up
+
+cluster-down: ## stop what `make cluster` started
+	cargo build --locked --example cluster
+	@exec "$(target)/debug/examples/cluster" down
+
+fmt: toolchain ## format the Rust sources
+	cargo fmt
+
+clean: ## remove cargo's output (the control plane's programs stay in the cache)
+	cargo clean
+
+# First and by itself: where the programs must be built, the wait is seen and explained.
+kube:
+	@tests/kube/build.sh >/dev/null
+
+toolchain:
+	@cargo fmt --version >/dev/null && cargo clippy --version >/dev/null || \
+	  { echo "clippy or rustfmt is missing: rustup component add clippy rustfmt" >&2; exit 1; }

@@ -1,0 +1,133 @@
+//! Servers that end when we do.
+//!
+//! A destructor does not run on SIGKILL, nor for a `static`. The kernel's parent-death signal does not fit either: it
+//! follows the spawning *thread*, which under libtest ends with the first test, and setting it takes `unsafe`. So each
+//! server gets a small shell as its parent, which holds the read end of a pipe. Rust marks the write end
+//! close-on-exec, so this process alone holds it; when it is gone, however it went, the shell reads end-of-file, kills
+//! the server and removes its data.
+
+use std::ffi::OsStr;
+use std::fs::DirBuilder;
+use std::hash::{BuildHasher as _, RandomState};
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+use super::Result;
+use super::process::Process;
+
+/// `$1` the folder to remove, `$2` the log, then the server's command line. Prints the server's process number.
+///
+/// The folder above goes too once it is empty: the last of several servers removes it.
+const SUPERVISOR: &str = r#"
+trap '' HUP INT QUIT TERM
+dir=$1 log=$2
+shift 2
+"$@" </dev/null >"$log" 2>&1 &
+server=$!
+echo "$server"
+while read -r _; do :; done
+kill -KILL "$server"
+wait "$server"
+rm -rf -- "$dir"
+rmdir -- "${dir%/*}"
+"#;
+
+/// A running server and its folder. Dropping it ends both.
+#[derive(Debug)]
+pub struct Supervised {
+    name: &'static str,
+    supervisor: Child,
+    /// Some while the server shall run; closing it is the signal to end.
+    hold: Option<ChildStdin>,
+    server: Process,
+    dir: PathBuf,
+}
+
+impl Supervised {
+    /// Starts `program`. From here on `dir` belongs to it: it holds the log, and is removed with it.
+    pub fn spawn<A: AsRef<OsStr>>(
+        name: &'static str,
+        dir: &Path,
+        program: &Path,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<Self> {
+        let mut supervisor = Command::new("/bin/sh")
+            .args(["-c", SUPERVISOR, "supervisor"])
+            .arg(dir)
+            .arg(log(dir))
+            .arg(program)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            // Its own group: a Ctrl-C at the terminal is for us. Our end is what ends the server.
+            .process_group(0)
+            .spawn()
+            .map_err(|e| format!("{name}: cannot run /bin/sh: {e}"))?;
+        let hold = supervisor.stdin.take();
+        let mut line = String::new();
+        if let Some(stdout) = supervisor.stdout.take() {
+            BufReader::new(stdout).read_line(&mut line)?;
+        }
+        let pid = line.trim().parse().map_err(|_| format!("{name}: its supervisor did not start it"))?;
+        // The shell has not waited for it, so even a server that failed at once still has its number.
+        let server = Process::of(pid)?;
+        Ok(Self { name, supervisor, hold, server, dir: dir.to_owned() })
+    }
+
+    /// The server itself.
+    pub fn process(&self) -> Process {
+        self.server
+    }
+
+    /// Whether it runs.
+    pub fn alive(&self) -> bool {
+        self.server.alive()
+    }
+
+    /// What it wrote, at most the last `lines` lines.
+    pub fn log_tail(&self, lines: usize) -> String {
+        let text = std::fs::read(log(&self.dir)).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let all: Vec<_> = text.lines().collect();
+        let tail = all.iter().skip(all.len().saturating_sub(lines)).map(|line| format!("  {}: {line}\n", self.name));
+        tail.collect()
+    }
+
+    /// Ends it and waits until it and its folder are gone.
+    pub fn stop(&mut self) {
+        self.hold = None;
+        // An error means that it was waited for before.
+        let _ = self.supervisor.wait();
+    }
+}
+
+impl Drop for Supervised {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn log(dir: &Path) -> PathBuf {
+    dir.join("log")
+}
+
+/// A new folder under the system's temporary one, which only we can read: tokens and keys go into it.
+pub fn temporary_dir(label: &str) -> Result<PathBuf> {
+    let dir = std::env::temp_dir().join(format!("fota-{label}-{}-{}", std::process::id(), random()));
+    private_dir(&dir)?;
+    Ok(dir)
+}
+
+/// Makes a folder that only we can read.
+pub fn private_dir(dir: &Path) -> Result<()> {
+    DirBuilder::new().mode(0o700).create(dir).map_err(|e| format!("cannot make {}: {e}", dir.display()).into())
+}
+
+/// Sixteen hex digits from the randomness that hash maps are seeded with: enough for names and throw-away tokens.
+pub fn random() -> String {
+    format!("{:016x}", RandomState::new().hash_one(std::process::id()))
+}
