@@ -201,7 +201,7 @@ impl Census {
             let fates = self.fates.entry(job.id.clone()).or_default();
             // A static job's devices are fixed: who has no task has none for good.
             fates.extend(some.iter().map(|name| (name.clone(), None)));
-            for task in tasks.items {
+            for task in tasks {
                 let class = Class::of(&task, job.silent_after, job.reading.now);
                 fates.insert(task.device_name, Some(class));
             }

@@ -128,7 +128,11 @@ impl Memory {
 fn state(known: &Known, claim: &Claim, now: Duration) -> Ticket {
     match &known.ticket {
         Some(t) if t.token == claim.token && t.epoch == claim.epoch => {
-            if now.saturating_sub(t.at) < TICKET_LIFE { Ticket::Fresh } else { Ticket::Expired }
+            if now.saturating_sub(t.at) < TICKET_LIFE {
+                Ticket::Fresh
+            } else {
+                Ticket::Expired
+            }
         }
         _ => Ticket::None,
     }

@@ -101,22 +101,20 @@ async fn carry_out<W: World>(
             }
             record(world, key, rollout, &step.status, &outcome).await
         }
-        Act::Cancel(job, pending) => {
-            match world.cancel(rollout, &job, pending).await {
-                Ok(()) => {
-                    info!(rollout = %key, %job, ?pending, "tasks cancelled");
-                    let now = world.wall();
-                    memory.change(rollout, |known| known.cancelled.insert(job, now));
-                    write_if_due(world, memory, rollout, &step.status, progress).await?;
-                    Ok(After::Again)
-                }
-                Err(error) => {
-                    warn!(rollout = %key, %job, %error, "cancel not accepted");
-                    write_if_due(world, memory, rollout, &step.status, progress).await?;
-                    Ok(After::Pause)
-                }
+        Act::Cancel(job, pending) => match world.cancel(rollout, &job, pending).await {
+            Ok(()) => {
+                info!(rollout = %key, %job, ?pending, "tasks cancelled");
+                let now = world.wall();
+                memory.change(rollout, |known| known.cancelled.insert(job, now));
+                write_if_due(world, memory, rollout, &step.status, progress).await?;
+                Ok(After::Again)
             }
-        }
+            Err(error) => {
+                warn!(rollout = %key, %job, %error, "cancel not accepted");
+                write_if_due(world, memory, rollout, &step.status, progress).await?;
+                Ok(After::Pause)
+            }
+        },
     }
 }
 

@@ -183,16 +183,14 @@ impl<A: Api, W: Fn() -> Timestamp + Send> Reader<'_, A, W> {
         }
         let asked = (self.wall)();
         let candidates = match (&named.id, &named.version) {
-            (Some(id), _) => {
-                match calls::query_firmware(self.api, self.ctx, &FirmwareId::new(id.clone())).await {
-                    Ok(read) => {
-                        self.note(&read, asked);
-                        vec![read.value]
-                    }
-                    Err(error) if unknown_package(&error) => vec![],
-                    Err(error) => return Err(error),
+            (Some(id), _) => match calls::query_firmware(self.api, self.ctx, &FirmwareId::new(id.clone())).await {
+                Ok(read) => {
+                    self.note(&read, asked);
+                    vec![read.value]
                 }
-            }
+                Err(error) if unknown_package(&error) => vec![],
+                Err(error) => return Err(error),
+            },
             (None, version) => {
                 let version = version.clone().unwrap_or_default();
                 let read = calls::list_firmware(self.api, self.ctx, product, &version).await?;
@@ -304,15 +302,14 @@ impl<A: Api, W: Fn() -> Timestamp + Send> Reader<'_, A, W> {
             known.failures = None;
         }
         let began = job.value.utc_start.or(job.value.utc_create);
-        let old = began.is_none_or(|at| {
-            Duration::try_from(now.duration_since(at)).unwrap_or_default() >= wanted.silent_after
-        });
+        let old = began
+            .is_none_or(|at| Duration::try_from(now.duration_since(at)).unwrap_or_default() >= wanted.silent_after);
         let mut silent_fits = true;
         if old && counts.notified > 0 {
             let tasks = polling::tasks_in(self.api, self.ctx, &wanted.id, &TaskStatus::Notified).await?.value;
             silent_fits = count(tasks.len() as u64) == counts.notified;
-            counts.silent =
-                count(tasks.iter().filter(|t| is_silent(t, wanted.silent_after, now)).count() as u64).min(counts.notified);
+            counts.silent = count(tasks.iter().filter(|t| is_silent(t, wanted.silent_after, now)).count() as u64)
+                .min(counts.notified);
             counts.notified -= counts.silent;
         }
         let total = count(tally.total);

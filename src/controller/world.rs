@@ -8,9 +8,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::api::{FirmwareRollout, FirmwareRolloutStatus};
+use crate::ota::Request;
 use crate::ota::id::JobId;
 use crate::ota::outcome::{CallError, Outcome};
-use crate::ota::Request;
 use crate::rollout::decide::Pending;
 use crate::rollout::observed::{Account, Trouble};
 use crate::rollout::story::Note;

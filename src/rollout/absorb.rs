@@ -138,5 +138,8 @@ pub fn refused(stage: &str, refusal: &Refusal) -> Situation {
             format!("no device can take stage {stage}: check sourceVersions and the devices named; {said}"),
         );
     }
-    Situation::stalled("CreateRefused", format!("the cloud refused stage {stage}: {said}; edit the rollout to try again"))
+    Situation::stalled(
+        "CreateRefused",
+        format!("the cloud refused stage {stage}: {said}; edit the rollout to try again"),
+    )
 }

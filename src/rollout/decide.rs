@@ -109,7 +109,11 @@ fn stall(reason: &'static str, because: impl Into<String>) -> Decision {
 }
 
 fn troubled(trouble: &Trouble) -> Decision {
-    if trouble.stalled { stall(trouble.reason, trouble.message.clone()) } else { wait(trouble.reason, trouble.message.clone()) }
+    if trouble.stalled {
+        stall(trouble.reason, trouble.message.clone())
+    } else {
+        wait(trouble.reason, trouble.message.clone())
+    }
 }
 
 /// Whether a set of jobs has tasks left to cancel.
@@ -166,7 +170,9 @@ impl<'a> Draft<'a> {
             .collect();
         let list_lag = match &self.observed.account {
             Some(Ok(account)) => Span::from_duration(account.list_lag),
-            _ => self.status.effective.as_ref().map_or(Span::from_duration(effective::LIST_LAG), |e| e.list_lag.clone()),
+            _ => {
+                self.status.effective.as_ref().map_or(Span::from_duration(effective::LIST_LAG), |e| e.list_lag.clone())
+            }
         };
         let stages = self.plan.iter().map(|s| s.settings.clone()).chain(removed).take(24).collect();
         self.status.effective = Some(Effective { list_lag, stages });
@@ -272,9 +278,10 @@ impl<'a> Draft<'a> {
     fn resolve(&mut self, claim: &Claim) -> Decision {
         match self.observed.ticket {
             Ticket::Fresh => match self.executable(claim) {
-                Ok(request) => {
-                    (Act::Create(Box::new(request)), Situation::waiting("Creating", format!("creating the job of stage {}", claim.stage)))
-                }
+                Ok(request) => (
+                    Act::Create(Box::new(request)),
+                    Situation::waiting("Creating", format!("creating the job of stage {}", claim.stage)),
+                ),
                 Err(because) => self.withdraw(because),
             },
             Ticket::Expired => self.withdraw("the claim was not used in time"),
@@ -300,7 +307,8 @@ impl<'a> Draft<'a> {
         if !same {
             return Err("the account changed");
         }
-        let devices = self.plan.iter().find(|s| s.name == claim.stage).map(|s| s.devices.as_slice()).unwrap_or_default();
+        let devices =
+            self.plan.iter().find(|s| s.name == claim.stage).map(|s| s.devices.as_slice()).unwrap_or_default();
         claim::request(claim, devices).ok_or("the step's devices changed")
     }
 
@@ -317,14 +325,21 @@ impl<'a> Draft<'a> {
         if let Err(decision) = self.account() {
             return decision;
         }
-        if self.account().is_ok_and(|a| (&a.endpoint, &a.instance_id) != (&claim.call.endpoint, &claim.call.instance_id)) {
+        if self
+            .account()
+            .is_ok_and(|a| (&a.endpoint, &a.instance_id) != (&claim.call.endpoint, &claim.call.instance_id))
+        {
             return stall(
                 "AccountChanged",
-                format!("a create of stage {} was sent to {}: point the account back there", claim.stage, claim.call.endpoint),
+                format!(
+                    "a create of stage {} was sent to {}: point the account back there",
+                    claim.stage, claim.call.endpoint
+                ),
             );
         }
         if self.observed.lookup.empty < EMPTY_LISTINGS {
-            let because = format!("whether the create of stage {} took effect is not known; looking for its tag", claim.stage);
+            let because =
+                format!("whether the create of stage {} took effect is not known; looking for its tag", claim.stage);
             let doubt = self.observed.trouble.as_ref().map(|t| format!("{because} ({})", t.message));
             return wait("OutcomeUnknown", doubt.unwrap_or(because));
         }
@@ -343,10 +358,15 @@ impl<'a> Draft<'a> {
     /// Another firmware than the run's: its pending tasks are cancelled, then the new run begins.
     fn supersede(&mut self) -> Decision {
         match self.drain(None, Pending::All) {
-            Drain::Wait => wait("Superseding", "the firmware changed: the pending tasks of the old run are being cancelled"),
+            Drain::Wait => {
+                wait("Superseding", "the firmware changed: the pending tasks of the old run are being cancelled")
+            }
             Drain::Cancel(id) => (
                 Act::Cancel(id, Pending::All),
-                Situation::waiting("Superseding", "the firmware changed: the pending tasks of the old run are being cancelled"),
+                Situation::waiting(
+                    "Superseding",
+                    "the firmware changed: the pending tasks of the old run are being cancelled",
+                ),
             ),
             Drain::Done => {
                 let back = self.status.last_completed.clone().filter(|last| last.revision == self.revision);
@@ -363,7 +383,9 @@ impl<'a> Draft<'a> {
                     Act::Wait,
                     Situation::ready(
                         "Reverted",
-                        format!("back to the completed firmware; {updated} devices stay on the version that was stopped"),
+                        format!(
+                            "back to the completed firmware; {updated} devices stay on the version that was stopped"
+                        ),
                     ),
                 )
             }
@@ -401,9 +423,9 @@ impl<'a> Draft<'a> {
                 if left == 0 && reading.consistent && reading.is_after_cancel() {
                     continue;
                 }
-                let sent_lately = reading.cancel_sent.is_some_and(|at| {
-                    !reading.is_after_cancel() || self.now.duration_since(at) < CANCEL_AGAIN
-                });
+                let sent_lately = reading
+                    .cancel_sent
+                    .is_some_and(|at| !reading.is_after_cancel() || self.now.duration_since(at) < CANCEL_AGAIN);
                 if left > 0 && !sent_lately {
                     return Drain::Cancel(id);
                 }
@@ -428,11 +450,12 @@ impl<'a> Draft<'a> {
         if readings.iter().any(|r| r.is_gone()) {
             return stall(
                 "ExternalChange",
-                format!("the job of stage {name} was cancelled or removed outside of this rollout; nothing more is started"),
+                format!(
+                    "the job of stage {name} was cancelled or removed outside of this rollout; nothing more is started"
+                ),
             );
         }
-        let Some(mut settings) =
-            self.status.effective.iter().flat_map(|e| &e.stages).find(|s| s.name == name).cloned()
+        let Some(mut settings) = self.status.effective.iter().flat_map(|e| &e.stages).find(|s| s.name == name).cloned()
         else {
             return stall("InvalidSpec", format!("stage {name} has no settings"));
         };
@@ -486,7 +509,8 @@ impl<'a> Draft<'a> {
                     job.cancelled_before = job.counts.map_or(0, |c| c.cancelled);
                 }
             });
-            let until = SignedDuration::try_from(input.settings.soak.length()).ok().and_then(|d| input.now.checked_add(d).ok());
+            let until =
+                SignedDuration::try_from(input.settings.soak.length()).ok().and_then(|d| input.now.checked_add(d).ok());
             let because = format!("stage {name} has what its gate asks for and soaks for {}", input.settings.soak);
             return (Act::Wait, Situation::waiting("Soaking", because).until(until).missing(missing));
         }
@@ -502,7 +526,9 @@ impl<'a> Draft<'a> {
             match self.drain(Some(&name), Pending::Leftovers) {
                 Drain::Done => {}
                 Drain::Wait => return wait("Draining", because),
-                Drain::Cancel(id) => return (Act::Cancel(id, Pending::Leftovers), Situation::waiting("Draining", because)),
+                Drain::Cancel(id) => {
+                    return (Act::Cancel(id, Pending::Leftovers), Situation::waiting("Draining", because));
+                }
             }
         }
         self.end(index, StageState::Passed, None, None, Some(input.now));
@@ -720,9 +746,7 @@ impl<'a> Draft<'a> {
                 Err(Ended)
             }
             FirmwareStatus::Verified | FirmwareStatus::Exempt => Ok(None),
-            FirmwareStatus::Verifying => {
-                Ok(Some(wait("VerifyingElsewhere", "somebody else is verifying the package")))
-            }
+            FirmwareStatus::Verifying => Ok(Some(wait("VerifyingElsewhere", "somebody else is verifying the package"))),
             FirmwareStatus::VerifyFailed if verify => {
                 Ok(Some(self.fail(index, "VerifyFailed", failed.to_owned(), self.now)))
             }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::status::{EffectiveStage, GateResult, GateStatus, Ledger};
 use crate::api::Percent;
+use crate::api::status::{EffectiveStage, GateResult, GateStatus, Ledger};
 
 use super::effective::MIN_DECIDED;
 
@@ -265,11 +265,7 @@ mod tests {
 
     fn settings(gate: Gate) -> EffectiveStage {
         let span = |text: &str| Some(Span::parse(text).unwrap());
-        let gate = Gate {
-            mature_after: gate.mature_after.or(span("60s")),
-            soak: gate.soak.or(span("30s")),
-            ..gate
-        };
+        let gate = Gate { mature_after: gate.mature_after.or(span("60s")), soak: gate.soak.or(span("30s")), ..gate };
         effective::stage("canary", Some(&gate), &Delivery::default(), false)
     }
 
@@ -363,7 +359,10 @@ mod tests {
         let s = settings(Gate { min_decided: Some(150), ..Gate::default() });
         let Verdict::Stuck { because } = judge(&input(&s, good(100))).sample else { panic!("must be stuck") };
         assert!(because.contains("minDecided is 150") && because.contains("100 devices"));
-        assert!(matches!(judge(&input(&s, Ledger { queued: 100, at_target: 60, ..Ledger::default() })).sample, Verdict::Hold { .. }));
+        assert!(matches!(
+            judge(&input(&s, Ledger { queued: 100, at_target: 60, ..Ledger::default() })).sample,
+            Verdict::Hold { .. }
+        ));
     }
 
     proptest! {

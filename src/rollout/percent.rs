@@ -65,7 +65,8 @@ pub fn plan(share: Percent, before: Option<Percent>, jobs: &[GrayJob]) -> Plan {
     let share = i128::from(share.milli());
     let milli = match eligible_at_least(jobs) {
         Some(bound) => {
-            let (bound, exposed, succeeded) = (i128::from(bound), i128::from(exposed(jobs)), i128::from(succeeded(jobs)));
+            let (bound, exposed, succeeded) =
+                (i128::from(bound), i128::from(exposed(jobs)), i128::from(succeeded(jobs)));
             let missing = share * bound - WHOLE * exposed;
             if missing < WHOLE {
                 return Plan::NothingToAdd;

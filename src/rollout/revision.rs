@@ -22,8 +22,12 @@ pub fn hex<'a>(parts: impl IntoIterator<Item = &'a str>, bytes: usize) -> String
 /// Names what a run brings to the devices: product, firmware as written, source versions. A change starts a new run.
 pub fn of_spec(spec: &FirmwareRolloutSpec) -> String {
     let text = |o: &Option<String>| o.clone().unwrap_or_default();
-    let mut parts =
-        vec![spec.product_key.clone(), text(&spec.firmware.id), text(&spec.firmware.version), text(&spec.firmware.module)];
+    let mut parts = vec![
+        spec.product_key.clone(),
+        text(&spec.firmware.id),
+        text(&spec.firmware.version),
+        text(&spec.firmware.module),
+    ];
     match &spec.source_versions {
         // The order in which versions are written does not change what is meant.
         Some(versions) => {

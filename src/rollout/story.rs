@@ -112,12 +112,8 @@ pub struct Note {
 /// The events between two statuses: a stage that moved, a job that was recorded, a phase, a new reason to need a person.
 pub fn events(old: &FirmwareRolloutStatus, new: &FirmwareRolloutStatus) -> Vec<Note> {
     let mut notes = Vec::new();
-    let normal = |reason: &str, action: String, note: String| Note {
-        warning: false,
-        reason: reason.to_owned(),
-        action,
-        note,
-    };
+    let normal =
+        |reason: &str, action: String, note: String| Note { warning: false, reason: reason.to_owned(), action, note };
     for stage in &new.stages {
         let before = old.stages.iter().find(|s| s.name == stage.name && old.run == new.run);
         for job in stage.jobs.iter().filter(|j| before.is_none_or(|b| b.jobs.iter().all(|k| k.id != j.id))) {
@@ -145,7 +141,11 @@ pub fn events(old: &FirmwareRolloutStatus, new: &FirmwareRolloutStatus) -> Vec<N
         });
     }
     if new.run != old.run && new.run > 1 {
-        notes.push(normal("RunStarted", format!("Run-{}", new.run), format!("Run {} starts: the firmware changed", new.run)));
+        notes.push(normal(
+            "RunStarted",
+            format!("Run-{}", new.run),
+            format!("Run {} starts: the firmware changed", new.run),
+        ));
     }
     if new.phase != old.phase && matches!(new.phase, Some(Phase::Completed | Phase::Paused)) {
         let phase = new.phase.map(|p| p.to_string()).unwrap_or_default();
@@ -153,7 +153,9 @@ pub fn events(old: &FirmwareRolloutStatus, new: &FirmwareRolloutStatus) -> Vec<N
         notes.push(normal(&phase, format!("Run-{}", new.run), note));
     }
     let stalled = |s: &status::FirmwareRolloutStatus| {
-        condition::find(&s.conditions, "Stalled").filter(|c| c.status == "True").map(|c| (c.reason.clone(), c.message.clone()))
+        condition::find(&s.conditions, "Stalled")
+            .filter(|c| c.status == "True")
+            .map(|c| (c.reason.clone(), c.message.clone()))
     };
     if let Some((reason, message)) = stalled(new)
         && stalled(old).is_none_or(|(r, _)| r != reason)

@@ -2,9 +2,9 @@
 //!
 //! A plain list; when and how it is read is the poller's business.
 
+use crate::api::FirmwareRollout;
 use crate::api::rollout::FirmwareRef;
 use crate::api::status::{Claim, FirmwareRolloutStatus, Phase, StageKind};
-use crate::api::FirmwareRollout;
 use crate::ota::id::JobId;
 
 use super::observed::Ticket;
