@@ -227,6 +227,9 @@ impl<'a> Draft<'a> {
         if self.status.phase == Some(Phase::Failed) {
             return self.failed();
         }
+        if self.is_reverted() {
+            return (Act::Wait, Situation::ready("Reverted", self.ready_message()));
+        }
         let active = stage::active(&self.status.stages).map(|s| s.name.clone());
         let decision = match active {
             Some(name) => self.advance(&name),
@@ -817,13 +820,17 @@ impl<'a> Draft<'a> {
                 self.status.last_completed = Some(LastCompleted { revision: self.revision.clone(), run, firmware, at });
             }
         }
-        if self.status.stages.is_empty() {
-            return (Act::Wait, Situation::ready("Reverted", self.ready_message()));
-        }
         (Act::Wait, Situation::ready("Completed", "every stage passed"))
     }
 
-    /// A completed run without stages was reverted to; its message stays as it was told then.
+    /// A run that went back to the completed firmware has no stages, and never gets any: nothing is downgraded.
+    fn is_reverted(&self) -> bool {
+        self.status.phase == Some(Phase::Completed)
+            && self.status.stages.is_empty()
+            && self.status.last_completed.as_ref().is_some_and(|last| last.revision == self.revision)
+    }
+
+    /// What was told when the run was reverted.
     fn ready_message(&self) -> String {
         crate::api::condition::find(&self.status.conditions, "Ready").map(|c| c.message.clone()).unwrap_or_default()
     }

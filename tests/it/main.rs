@@ -8,6 +8,8 @@ mod harness;
 
 mod control_plane;
 mod leftovers;
+mod operator;
+mod resources;
 mod rights;
 mod walls;
 
