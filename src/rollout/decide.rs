@@ -14,7 +14,7 @@ use crate::ota::firmware::{Firmware, FirmwareStatus};
 use crate::ota::id::JobId;
 
 use super::gate::{self, GateInput, Verdict};
-use super::observed::{Account, JobReading, Observed, Ticket, Trouble, spell, view};
+use super::observed::{Account, JobReading, Observed, RunLedger, Ticket, Trouble, spell, view};
 use super::percent::{self, GrayJob, Plan};
 use super::stage::{self, Stage};
 use super::story::{Situation, tell};
@@ -198,16 +198,19 @@ impl<'a> Draft<'a> {
         let gray = gray_jobs(&self.status.stages);
         let declared = self.status.stages.iter().filter_map(|s| s.percent).max();
         let full = self.status.stages.iter().any(|s| s.kind == StageKind::Full && !s.jobs.is_empty());
-        let progress = |ledger: Ledger, as_of: Option<Timestamp>| Progress {
-            ledger,
-            exposed: ledger.exposed(),
-            failed_total: ledger.failed + ledger.timed_out,
-            eligible_at_least: percent::eligible_at_least(&gray),
-            overshoot: declared.filter(|_| !full).and_then(|share| percent::overshoot(share, &gray)),
-            as_of: as_of.map(Time),
-        };
-        if let Some(counted) = &self.observed.ledger {
-            self.status.progress = Some(progress(counted.ledger, Some(counted.as_of)));
+        let upgrades = self.status.stages.iter().filter(|s| s.kind != StageKind::Verify);
+        let first = upgrades.flat_map(|s| &s.jobs).next().map(|job| job.id.clone());
+        let same_run = |counted: &&RunLedger| first.as_deref() == Some(counted.first.as_str());
+        if let Some(counted) = self.observed.ledger.as_ref().filter(same_run) {
+            self.status.progress = Some(Progress {
+                ledger: counted.ledger,
+                exposed: counted.ledger.exposed(),
+                failed_total: counted.ledger.failed + counted.ledger.timed_out,
+                eligible_at_least: percent::eligible_at_least(&gray),
+                overshoot: declared.filter(|_| !full).and_then(|share| percent::overshoot(share, &gray)),
+                as_of: Some(Time(counted.as_of)),
+                basis: Some(counted.basis.clone()),
+            });
         }
     }
 
@@ -373,7 +376,7 @@ impl<'a> Draft<'a> {
             ),
             Drain::Done => {
                 let back = self.status.last_completed.clone().filter(|last| last.revision == self.revision);
-                let updated = self.status.progress.map_or(0, |p| p.ledger.at_target);
+                let updated = self.status.progress.as_ref().map_or(0, |p| p.ledger.at_target);
                 self.begin();
                 let Some(last) = back else {
                     let decision = self.launch();

@@ -7,7 +7,7 @@ use crate::api::rollout::FirmwareRef;
 use crate::api::status::{Claim, FirmwareRolloutStatus, Phase, StageKind};
 use crate::ota::id::JobId;
 
-use super::observed::Ticket;
+use super::observed::{Ticket, basis};
 use super::{effective, revision, stage};
 
 /// What to read.
@@ -19,6 +19,8 @@ pub struct Wanted {
     pub firmware: Option<FirmwareRef>,
     /// Jobs whose tasks may still move, or whose numbers a decision needs.
     pub jobs: Vec<WantedJob>,
+    /// Whether the job counts moved on since the run's devices were counted, each once.
+    pub ledger: bool,
     /// The claim whose tag to look for among the jobs of its package.
     pub lookup: Option<Claim>,
 }
@@ -50,7 +52,10 @@ pub enum Cadence {
 impl Wanted {
     /// Nothing to read: the rollout is at rest.
     pub fn is_empty(&self) -> bool {
-        self.firmware.is_none() && self.lookup.is_none() && self.jobs.iter().all(|j| j.cadence == Cadence::Once)
+        self.firmware.is_none()
+            && self.lookup.is_none()
+            && !self.ledger
+            && self.jobs.iter().all(|j| j.cadence == Cadence::Once)
     }
 }
 
@@ -92,6 +97,11 @@ pub fn wanted(rollout: &FirmwareRollout, ticket: Ticket) -> Wanted {
             wanted.jobs.push(WantedJob { id: JobId::new(job.id.clone()), cadence, upgrade, silent_after });
         }
     }
+    let upgrades = status.stages.iter().filter(|s| s.kind != StageKind::Verify).flat_map(|s| &s.jobs);
+    let counted = upgrades.filter_map(|job| Some((job.id.as_str(), job.counts.as_ref()?)));
+    let basis = basis(counted);
+    wanted.ledger = wanted.jobs.iter().any(|j| j.upgrade)
+        && status.progress.as_ref().is_none_or(|p| p.basis.as_ref() != Some(&basis));
     if let Some(claim) = &status.claim
         && ticket == Ticket::None
     {

@@ -1,7 +1,6 @@
 //! One namespace with one cloud and one operator that watches only it.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use fota::cloud::model::{JobReport, Ledger, LedgerQuery};
@@ -131,15 +130,8 @@ impl Scene {
     }
 
     pub fn kubectl(&self, arguments: &[&str]) -> String {
-        let all = ["--namespace", self.namespace.as_str()].iter().chain(arguments);
+        let all = [&["--namespace", self.namespace.as_str()], arguments].concat();
         shared().kubectl_ok(all).unwrap()
-    }
-
-    /// A kubectl command that is not awaited yet.
-    pub fn kubectl_command(&self, arguments: &[&str]) -> Command {
-        let mut command = shared().kubectl_command();
-        command.args(["--namespace", self.namespace.as_str()]).args(arguments);
-        command
     }
 
     pub fn apply(&self, object: &Value) {
