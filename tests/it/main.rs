@@ -9,6 +9,7 @@ mod harness;
 mod control_plane;
 mod leftovers;
 mod rights;
+mod virtual_time;
 mod walls;
 
 use std::sync::LazyLock;
