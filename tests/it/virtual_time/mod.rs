@@ -16,8 +16,6 @@ use fota::api::FirmwareRollout;
 use fota::cloud::{Fleet, Switches};
 use serde_json::{Value, json};
 
-pub use drive::Run;
-pub use world::Setting;
 
 /// The product of every test.
 pub const PRODUCT: &str = "pk";
