@@ -648,6 +648,9 @@ impl<'a> Draft<'a> {
 
     /// Starts the next stage, passing over those that have nothing to do.
     fn launch(&mut self) -> Decision {
+        if stage::reverted(&self.status) {
+            return self.complete();
+        }
         // Bounded by the plan's length: each turn ends a stage or returns.
         for _ in 0..=self.plan.len() {
             let Some(next) = stage::next(&self.plan, &self.status.stages).cloned() else { return self.complete() };
@@ -817,7 +820,7 @@ impl<'a> Draft<'a> {
                 self.status.last_completed = Some(LastCompleted { revision: self.revision.clone(), run, firmware, at });
             }
         }
-        if self.status.stages.is_empty() {
+        if stage::reverted(&self.status) {
             return (Act::Wait, Situation::ready("Reverted", self.ready_message()));
         }
         (Act::Wait, Situation::ready("Completed", "every stage passed"))

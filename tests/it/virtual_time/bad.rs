@@ -28,9 +28,7 @@ fn stopped_at(seed: u64, rate: f64, limit: u32) -> String {
     run.until("drained", 20, |state| {
         audit::upgrade_jobs(&state.status()).iter().all(|id| audit::pending(&state.cloud, id) == 0)
     });
-    for _ in 0..20 {
-        run.turn();
-    }
+    run.turns(20);
     let state = run.state();
     let status = state.status();
     assert_eq!(audit::creates(&state.cloud).len(), creates, "seed {seed}: a create after the stop");

@@ -118,6 +118,12 @@ impl Run {
         self.advance();
     }
 
+    pub fn turns(&mut self, count: usize) {
+        for _ in 0..count {
+            self.turn();
+        }
+    }
+
     /// Turns until something holds.
     pub fn until(&mut self, what: &str, most: usize, mut holds: impl FnMut(&State) -> bool) {
         for _ in 0..most {
@@ -137,9 +143,10 @@ impl Run {
         });
     }
 
-    pub fn to_stage(&mut self, name: &str) {
-        self.until(&format!("in stage {name} with a job"), 600, |state| {
-            state.status().stages.iter().any(|s| s.name == name && !s.jobs.is_empty())
+    pub fn to_stage(&mut self, run: i64, name: &str) {
+        self.until(&format!("in stage {name} of run {run} with a job"), 600, |state| {
+            let status = state.status();
+            status.run == run && status.stages.iter().any(|s| s.name == name && !s.jobs.is_empty())
         });
     }
 
@@ -153,17 +160,13 @@ impl Run {
             let status = state.status();
             status.progress.map(|p| p.ledger) == Some(audit::ledger(&state.cloud, &status))
         });
-        let before = (self.status(), self.state().writes);
-        for _ in 0..20 {
-            self.turn();
-        }
-        let mut after = (self.status(), self.state().writes);
-        // The instant of the last count may move on while nothing else does.
-        if let (Some(a), Some(b)) = (&before.0.progress, &mut after.0.progress) {
-            b.as_of = a.as_of;
-        }
-        if after != before {
-            self.fail("status is written while nothing changes");
+        // What was read and not yet due to be written comes first.
+        self.turns(12);
+        let (before, writes) = (self.status(), self.state().writes);
+        self.turns(20);
+        if self.state().writes != writes {
+            let was = serde_yaml::to_string(&before).unwrap_or_default();
+            self.fail(&format!("status is written while nothing changes; it was\n{was}"));
         }
     }
 

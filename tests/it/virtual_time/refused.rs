@@ -43,9 +43,7 @@ fn when_no_device_fits_at_first_a_person_is_asked() {
     let (reason, message) = stalled(&run.status()).unwrap();
     assert_eq!(reason, "NoDeviceCanUpgrade");
     assert!(message.contains("check sourceVersions") && message.contains("RequestId"), "{message}");
-    for _ in 0..20 {
-        run.turn();
-    }
+    run.turns(20);
     assert_eq!(audit::creates(&run.state().cloud).len(), 1, "nothing is tried again before an edit");
     run.state().edit(|r| r.spec.gray.as_mut().unwrap()[0].percent = Some(fota::api::Percent::whole(2)));
     run.turn();
@@ -85,9 +83,7 @@ fn a_failed_verification_reaches_nobody_else() {
     run.to_end();
     assert_eq!(run.status().phase, Some(Phase::Failed));
     assert_eq!(stalled(&run.status()).unwrap().0, "VerifyFailed");
-    for _ in 0..20 {
-        run.turn();
-    }
+    run.turns(20);
     assert_eq!(audit::creates(&run.state().cloud).len(), 1);
 }
 
@@ -95,9 +91,7 @@ fn a_failed_verification_reaches_nobody_else() {
 fn a_rival_is_waited_for() {
     let mut run = run(manifest());
     run.state().rival = Some("heating/older".to_owned());
-    for _ in 0..10 {
-        run.turn();
-    }
+    run.turns(10);
     assert_eq!(run.status().next.unwrap().reason, "WaitingForRollout");
     assert_eq!(audit::creates(&run.state().cloud), []);
     run.state().rival = None;

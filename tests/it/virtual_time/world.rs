@@ -223,6 +223,9 @@ impl State {
                     audit::check_drained(&self.cloud, entry);
                 }
                 if self.audited {
+                    // What strikes the operator does not strike the auditor.
+                    let faults = Faults { list_lag_ms: self.cloud.faults().list_lag_ms, ..Faults::default() };
+                    self.cloud.set_faults(faults);
                     let audit = audit::take(&mut self.cloud, clocks, new, entry);
                     self.audits.push(audit);
                 }
