@@ -230,7 +230,7 @@ impl<'a> Draft<'a> {
         if self.status.phase == Some(Phase::Failed) {
             return self.failed();
         }
-        if self.is_reverted() {
+        if stage::reverted(&self.status) {
             return (Act::Wait, Situation::ready("Reverted", self.ready_message()));
         }
         let active = stage::active(&self.status.stages).map(|s| s.name.clone());
@@ -824,13 +824,6 @@ impl<'a> Draft<'a> {
             }
         }
         (Act::Wait, Situation::ready("Completed", "every stage passed"))
-    }
-
-    /// A run that went back to the completed firmware has no stages, and never gets any: nothing is downgraded.
-    fn is_reverted(&self) -> bool {
-        self.status.phase == Some(Phase::Completed)
-            && self.status.stages.is_empty()
-            && self.status.last_completed.as_ref().is_some_and(|last| last.revision == self.revision)
     }
 
     /// What was told when the run was reverted.

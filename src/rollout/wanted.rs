@@ -107,7 +107,8 @@ pub fn wanted(rollout: &FirmwareRollout, ticket: Ticket) -> Wanted {
     {
         wanted.lookup = Some(claim.clone());
     }
-    let ahead = !same_run || stage::next(&plan, &status.stages).is_some() || active.is_some();
+    let left = !stage::reverted(status) && stage::next(&plan, &status.stages).is_some();
+    let ahead = !same_run || left || active.is_some();
     if !deleting && !(failed && same_run) && ahead {
         wanted.firmware = Some(match &status.firmware {
             Some(pinned) if same_run => FirmwareRef { id: Some(pinned.id.clone()), ..rollout.spec.firmware.clone() },

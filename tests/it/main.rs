@@ -11,6 +11,7 @@ mod leftovers;
 mod operator;
 mod resources;
 mod rights;
+mod virtual_time;
 mod walls;
 
 use std::sync::LazyLock;
