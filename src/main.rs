@@ -1,3 +1,7 @@
-//! The fota binary.
+//! The fota binary: parse arguments, dispatch; nothing else.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    fota::cli::main()
+}

@@ -76,8 +76,7 @@ pub struct FirmwareRolloutSpec {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     #[x_kube(
-        validation = Rule::new("self.filter(g, has(g.percent)).map(g, type(g.percent) == int ? double(g.percent) : \
-            (string(g.percent).matches('^[0-9]{1,3}([.][0-9]{1,3})?$') ? double(g.percent) : 0.0)).isSorted()")
+        validation = Rule::new("self.filter(g, has(g.percent)).map(g, double(g.percent)).isSorted()")
             .message("percent is the cumulative share of the fleet: it must grow from step to step, for example 1, 10, 50"),
         validation = Rule::new("self.all(a, !has(a.percent) || self.exists_one(b, has(b.percent) && b.percent == a.percent))")
             .message("percent is the cumulative share of the fleet: two steps with the same percent make the second \

@@ -1,1 +1,167 @@
-//! (cli)
+//! The commands a person types. Arguments in, an exit code out; what a command does lives in the room it is about.
+
+mod crds;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use crate::api::Span;
+use crate::controller::poller::Cadences;
+use crate::controller::run::{Settings, run};
+use crate::ota::endpoint::AllowedEndpoints;
+use crate::{cloud, telemetry};
+
+pub use crds::manifests;
+
+/// Firmware rollouts over Alibaba Cloud IoT Platform's OTA jobs.
+#[derive(Debug, Parser)]
+#[command(name = "fota", version, about)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the operator
+    Controller(Controller),
+    /// Run a simulated OTA cloud, for tests and rehearsals
+    Cloud(Cloud),
+    /// Print the CustomResourceDefinitions
+    Crds(Crds),
+}
+
+#[derive(Debug, clap::Args)]
+struct Logs {
+    /// How logs are written
+    #[arg(long, value_enum, default_value_t = telemetry::Format::Text)]
+    log_format: telemetry::Format,
+    /// What is logged: a level, or tracing's filter syntax
+    #[arg(long, env = "FOTA_LOG", default_value = "info", value_name = "FILTER")]
+    log: String,
+}
+
+#[derive(Debug, clap::Args)]
+struct Controller {
+    /// Kubeconfig; default: $KUBECONFIG, ~/.kube/config, or the pod's ServiceAccount
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Watch this namespace only
+    #[arg(long, value_name = "NAMESPACE")]
+    namespace: Option<String>,
+    /// Hosts that may be called, `*.` for any subdomain
+    #[arg(long, value_name = "PATTERN", value_delimiter = ',', default_value = "*.aliyuncs.com")]
+    allowed_endpoints: Vec<String>,
+    /// Also allow plain http and any host: for a simulated cloud only
+    #[arg(long)]
+    allow_insecure_endpoints: bool,
+    /// Time between two polls of a rollout that runs
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = length)]
+    poll_interval: Duration,
+    /// Least time between two status writes that carry progress alone
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = length)]
+    progress_interval: Duration,
+    #[command(flatten)]
+    logs: Logs,
+}
+
+#[derive(Debug, clap::Args)]
+struct Cloud {
+    #[command(flatten)]
+    options: cloud::Options,
+    #[command(flatten)]
+    logs: Logs,
+}
+
+#[derive(Debug, clap::Args)]
+struct Crds {
+    /// Write one file per resource into this folder instead of printing
+    #[arg(long, value_name = "DIR")]
+    write: Option<PathBuf>,
+}
+
+/// A duration of at least 100 ms: anything shorter is a slip that would burn the account's quota.
+fn length(text: &str) -> Result<Duration, String> {
+    let length = Span::parse(text)?.length();
+    if length < Duration::from_millis(100) { Err("must be at least 100ms".to_owned()) } else { Ok(length) }
+}
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    // First thing: with two providers compiled in, rustls would panic at the first connection.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        return fail("the TLS provider was installed twice");
+    }
+    match Line::parse().command {
+        Command::Crds(Crds { write: None }) => match crds::print() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => fail(&why),
+        },
+        Command::Crds(Crds { write: Some(dir) }) => match crds::write(&dir) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => fail(&why),
+        },
+        Command::Cloud(Cloud { options, logs }) => {
+            asynchronously(&logs, async { cloud::run(options).await.map_err(|error| error.to_string()) })
+        }
+        Command::Controller(controller) => asynchronously(&controller.logs, start(&controller)),
+    }
+}
+
+async fn start(given: &Controller) -> Result<(), String> {
+    let allowed = AllowedEndpoints::new(&given.allowed_endpoints, given.allow_insecure_endpoints)
+        .map_err(|error| format!("--allowed-endpoints: {error}"))?;
+    let config = match &given.kubeconfig {
+        Some(path) => {
+            let file = kube::config::Kubeconfig::read_from(path).map_err(|e| format!("{}: {e}", path.display()))?;
+            kube::Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default())
+                .await
+                .map_err(|e| format!("{}: {e}", path.display()))?
+        }
+        None => kube::Config::infer().await.map_err(|e| format!("no way to reach an API server: {e}"))?,
+    };
+    let client = kube::Client::try_from(config).map_err(|e| format!("the API server's settings: {e}"))?;
+    let cadences = Cadences { poll: given.poll_interval, progress: given.progress_interval };
+    run(client, Settings { namespace: given.namespace.clone(), allowed, cadences }).await;
+    Ok(())
+}
+
+fn asynchronously(logs: &Logs, work: impl Future<Output = Result<(), String>>) -> ExitCode {
+    if let Err(why) = telemetry::start(logs.log_format, &logs.log) {
+        return fail(&format!("--log: {why}"));
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("no threads: {error}")),
+    };
+    match runtime.block_on(work) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => fail(&why),
+    }
+}
+
+fn fail(why: &str) -> ExitCode {
+    use std::io::Write as _;
+    // Where stderr is closed, the exit code still tells.
+    let _ = writeln!(std::io::stderr(), "fota: {why}");
+    ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        <Line as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn a_slip_in_an_interval_is_refused() {
+        assert!(length("1ms").is_err() && length("5").is_err());
+        assert_eq!(length("1s"), Ok(Duration::from_secs(1)));
+    }
+}

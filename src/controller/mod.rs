@@ -3,8 +3,13 @@
 //! Here belongs everything that waits, retries or talks: to the API server, to the cloud, to clocks. What a rollout
 //! should do next is never decided here; a branch on a stage's state in this room is in the wrong place.
 
+pub mod accounts;
 pub mod census;
+pub mod cluster;
 pub mod memory;
 pub mod pass;
 pub mod poll;
+pub mod poller;
+pub mod readiness;
+pub mod run;
 pub mod world;

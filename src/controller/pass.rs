@@ -31,10 +31,7 @@ pub enum After {
 /// One pass over one rollout. `progress` is the least time between two writes of progress alone.
 pub async fn pass<W: World>(world: &W, memory: &Memory, key: &Key, progress: Duration) -> After {
     let Some(rollout) = world.rollout(key) else { return After::Rest };
-    let mut observed = memory.observed(&rollout, world.monotonic());
-    observed.account = Some(world.account(&rollout).await);
-    observed.rival = world.rival(&rollout);
-    let step = decide(&rollout, &observed, world.wall());
+    let step = decided(world, memory, &rollout).await;
     debug!(rollout = %key, act = ?step.act, because = %step.because, "decided");
     let done = carry_out(world, memory, key, &rollout, step, progress).await;
     match done {
@@ -51,6 +48,20 @@ pub async fn pass<W: World>(world: &W, memory: &Memory, key: &Key, progress: Dur
             After::Pause
         }
     }
+}
+
+/// Whether a pass would do anything: what the poller asks before it wakes somebody.
+pub async fn is_due<W: World>(world: &W, memory: &Memory, rollout: &FirmwareRollout, progress: Duration) -> bool {
+    let step = decided(world, memory, rollout).await;
+    let old = rollout.status.clone().unwrap_or_default();
+    step.act != Act::Wait || is_worth_writing(world, memory, rollout, &old, &step.status, progress)
+}
+
+async fn decided<W: World>(world: &W, memory: &Memory, rollout: &FirmwareRollout) -> Step {
+    let mut observed = memory.observed(rollout, world.monotonic());
+    observed.account = Some(world.account(rollout).await);
+    observed.rival = world.rival(rollout);
+    decide(rollout, &observed, world.wall())
 }
 
 async fn carry_out<W: World>(
@@ -167,17 +178,27 @@ async fn write_if_due<W: World>(
     progress: Duration,
 ) -> Result<bool, WriteError> {
     let old = rollout.status.clone().unwrap_or_default();
-    if old == *status {
+    if !is_worth_writing(world, memory, rollout, &old, status, progress) {
         return Ok(false);
     }
-    let now = world.monotonic();
-    if story::essence(&old) == story::essence(status) {
-        let due = memory.change(rollout, |known| known.written.is_none_or(|at| now.saturating_sub(at) >= progress));
-        if !due {
-            return Ok(false);
-        }
-    }
     write(world, rollout, status).await?;
+    let now = world.monotonic();
     memory.change(rollout, |known| known.written = Some(now));
     Ok(true)
+}
+
+fn is_worth_writing<W: World>(
+    world: &W,
+    memory: &Memory,
+    rollout: &FirmwareRollout,
+    old: &FirmwareRolloutStatus,
+    new: &FirmwareRolloutStatus,
+    progress: Duration,
+) -> bool {
+    if old == new {
+        return false;
+    }
+    let now = world.monotonic();
+    story::essence(old) != story::essence(new)
+        || memory.change(rollout, |known| known.written.is_none_or(|at| now.saturating_sub(at) >= progress))
 }

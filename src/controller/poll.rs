@@ -113,15 +113,18 @@ pub async fn poll<A: Api>(
     }
 }
 
-/// What a failed read means for a person.
+/// What a failed read means for a person. Without the RequestId, which differs at every poll and would make every poll
+/// a write; the log has it.
 pub fn trouble(error: &CallError) -> Trouble {
+    tracing::warn!(%error, "a read failed");
     let refused = error.class == CodeClass::Terminal;
+    let said = if error.message.is_empty() { error.code.clone() } else { format!("{}: {}", error.code, error.message) };
     Trouble {
         reason: if refused { "CloudRefused" } else { "CloudUnreachable" },
         message: if refused {
-            format!("the cloud refuses to answer: {error}; check the OTAAccount and its Secret")
+            format!("the cloud refuses to answer: {said}; check the OTAAccount and its Secret")
         } else {
-            format!("the cloud cannot be read at the moment: {error}")
+            format!("the cloud cannot be read at the moment: {said}")
         },
         stalled: refused,
     }

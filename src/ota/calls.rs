@@ -179,6 +179,16 @@ pub async fn list_firmware<A: Api>(
     Ok(pages.finish()?.map(|all| all.into_iter().filter(fits).collect()))
 }
 
+/// Whether the cloud answers to these keys: the cheapest call that needs no id (6.6, a page of one package).
+///
+/// # Errors
+/// What the cloud refused, or that it gave no answer.
+pub async fn probe<A: Api>(api: &A, ctx: &CallContext) -> Result<(), CallError> {
+    let own = [("CurrentPage", "1".to_owned()), ("PageSize", "1".to_owned())];
+    let request = ctx.request(Operation::ListOTAFirmware, own);
+    ask(api, &request).await?.read(decode::firmwares).map(|_| ())
+}
+
 /// Which of a job's tasks to cancel (6.9).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CancelFlags {

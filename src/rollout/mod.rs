@@ -13,6 +13,7 @@ pub mod gate;
 pub mod observed;
 pub mod percent;
 pub mod revision;
+pub mod rival;
 pub mod stage;
 pub mod story;
 pub mod wanted;

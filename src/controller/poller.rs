@@ -1,0 +1,112 @@
+//! The poller task: decides which rollout is read when, and wakes the controller when a reading matters.
+//!
+//! It owns no quota: every call waits in its account's limiter. It decides nothing about rollouts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::channel::mpsc::UnboundedSender;
+use kube::runtime::reflector::ObjectRef;
+use tokio::sync::{Mutex, Semaphore};
+
+use crate::api::FirmwareRollout;
+use crate::clock;
+use crate::rollout::revision;
+use crate::rollout::wanted::{Wanted, wanted};
+
+use super::cluster::Cluster;
+use super::memory::Memory;
+use super::pass;
+use super::poll::{self, Polls};
+use super::world::{Key, World as _};
+
+/// Rollouts read at the same time. Their calls share each account's quota anyway.
+const AT_ONCE: usize = 16;
+/// How often the poller looks for rollouts that are due.
+const TICK: Duration = Duration::from_millis(100);
+/// Least time between two polls of one rollout, also when something has just changed.
+const LEAST_GAP: Duration = Duration::from_millis(300);
+
+/// How often things are read and written.
+#[derive(Debug, Clone, Copy)]
+pub struct Cadences {
+    /// Time between two polls of a rollout that runs.
+    pub poll: Duration,
+    /// Least time between two status writes that carry progress alone.
+    pub progress: Duration,
+}
+
+#[derive(Default)]
+struct Entry {
+    polls: Arc<Mutex<Polls>>,
+    last: Option<Instant>,
+    wanted: Wanted,
+}
+
+/// Runs until the process ends.
+pub async fn run(
+    cluster: Arc<Cluster>,
+    memory: Arc<Memory>,
+    cadences: Cadences,
+    wake: UnboundedSender<ObjectRef<FirmwareRollout>>,
+) {
+    let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
+    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let mut live = Vec::new();
+        for cached in cluster.all() {
+            let key = Key::of(&cached);
+            let Some(rollout) = cluster.rollout(&key) else { continue };
+            let Some(uid) = rollout.metadata.uid.clone() else { continue };
+            live.push(uid.clone());
+            let entry = entries.entry(uid).or_default();
+            let wants = wanted(&rollout, memory.ticket(&rollout, cluster.monotonic()));
+            if wants.is_empty() || !is_due(entry, &wants, &memory, &rollout, cadences.poll) {
+                continue;
+            }
+            // A poll of it that is still under way: not again.
+            let Ok(polls) = entry.polls.clone().try_lock_owned() else { continue };
+            let Ok(place) = places.clone().try_acquire_owned() else { break };
+            entry.last = Some(clock::monotonic());
+            entry.wanted = wants.clone();
+            let (cluster, memory, wake) = (cluster.clone(), memory.clone(), wake.clone());
+            tokio::spawn(async move {
+                let mut polls = polls;
+                read(&cluster, &memory, &rollout, &wants, &mut polls).await;
+                drop(place);
+                let newest = cluster.rollout(&key);
+                if let Some(newest) = newest
+                    && pass::is_due(&*cluster, &memory, &newest, cadences.progress).await
+                {
+                    // The receiver lives as long as the controller does.
+                    let _ = wake.unbounded_send(ObjectRef::from_obj(&*newest));
+                }
+            });
+        }
+        entries.retain(|uid, _| live.contains(uid));
+        memory.retain(|uid| live.iter().any(|l| l == uid));
+    }
+}
+
+async fn read(cluster: &Cluster, memory: &Memory, rollout: &FirmwareRollout, wants: &Wanted, polls: &mut Polls) {
+    let Ok(ready) = cluster.ready(rollout).await else { return };
+    let revision = revision::of_spec(&rollout.spec);
+    poll::poll(&*ready.client, &ready.account, wants, &revision, polls, clock::wall).await.remember(memory, rollout);
+}
+
+/// Due by time; or sooner, because something else is wanted now or a cancel's effect is awaited.
+fn is_due(entry: &Entry, wants: &Wanted, memory: &Memory, rollout: &FirmwareRollout, every: Duration) -> bool {
+    let Some(last) = entry.last else { return true };
+    let since = clock::monotonic().duration_since(last);
+    if since >= every {
+        return true;
+    }
+    let cancelling = memory.change(rollout, |known| {
+        known.cancelled.iter().any(|(id, at)| known.jobs.get(id).is_some_and(|reading| reading.taken_at <= *at))
+    });
+    since >= LEAST_GAP && (*wants != entry.wanted || cancelling)
+}
