@@ -468,9 +468,17 @@ pub struct JobStatus {
     /// Task counts of the last reading.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counts: Option<Ledger>,
+    /// Tasks that changed state while they were counted; `counts` has them as in progress. No gate passes on such counts.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub moving: i64,
     /// What QueryOTAJob last answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub view: Option<JobView>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+const fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 /// QueryOTAJob's `Data` (ota-api: section 6.1).

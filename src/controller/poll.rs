@@ -261,6 +261,7 @@ impl<A: Api, W: Fn() -> Timestamp + Send> Reader<'_, A, W> {
                 known.reading = Some(JobReading {
                     job: None,
                     counts,
+                    moving: 0,
                     consistent: true,
                     settled: true,
                     now,
@@ -316,6 +317,9 @@ impl<A: Api, W: Fn() -> Timestamp + Send> Reader<'_, A, W> {
             counts.notified -= counts.silent;
         }
         let total = count(tally.total);
+        // Read from the end of a task's life to its beginning, a task that moves on is missed rather than counted twice.
+        let moving = total - counts.exposed();
+        counts.in_progress += moving.max(0);
         let first = match known.total {
             Some((seen, at)) if seen == total => at,
             _ => taken_at,
@@ -325,6 +329,7 @@ impl<A: Api, W: Fn() -> Timestamp + Send> Reader<'_, A, W> {
         known.reading = Some(JobReading {
             job: Some(job.value),
             counts,
+            moving: moving.abs(),
             consistent: tally.adds_up() && told_apart && silent_fits,
             settled: first < taken_at && taken_at.duration_since(first) >= lag,
             now,
@@ -347,7 +352,8 @@ impl<A: Api, W: Fn() -> Timestamp + Send> Reader<'_, A, W> {
             .collect();
         // Counting by name costs a call per fifty stragglers: not at every poll, and only of numbers that hold.
         let due = counted.len() < 2 || polls.is_multiple_of(SLOW);
-        if !due || !census.is_stale(&counted) || counted.iter().any(|c| !c.reading.consistent) {
+        let earlier = counted.split_last().map(|(_, earlier)| earlier).unwrap_or_default();
+        if !due || !census.is_stale(&counted) || earlier.iter().any(|c| !c.reading.consistent) {
             return Ok(None);
         }
         census.take(self.api, self.ctx, &counted).await

@@ -62,6 +62,7 @@ pub fn record(
         total: None,
         cancelled_before: 0,
         counts: None,
+        moving: 0,
         view: None,
     };
     if let Some(entry) = status.stages.iter_mut().find(|s| s.name == claim.stage) {

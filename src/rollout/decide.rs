@@ -186,10 +186,10 @@ impl<'a> Draft<'a> {
                 if let Some(read) = &reading.job {
                     job.view = Some(view(read));
                 }
-                // Counts that do not add up would show a state that never was.
-                if reading.consistent && reading.job.is_some() {
+                if reading.job.is_some() {
                     job.counts = Some(reading.counts);
-                    if reading.settled {
+                    job.moving = reading.moving;
+                    if reading.settled && reading.consistent {
                         job.total = Some(reading.counts.exposed());
                     }
                 }
@@ -411,7 +411,7 @@ impl<'a> Draft<'a> {
                 let id = JobId::new(job.id.clone());
                 let Some(reading) = self.observed.jobs.get(&id) else {
                     // What is not pending any more never becomes so again by itself.
-                    if job.total.is_none() || job.counts.is_none_or(|c| pending.count(&c) > 0) {
+                    if job.total.is_none() || job.moving > 0 || job.counts.is_none_or(|c| pending.count(&c) > 0) {
                         drain = Drain::Wait;
                     }
                     continue;

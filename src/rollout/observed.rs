@@ -76,9 +76,11 @@ pub struct RunLedger {
 pub struct JobReading {
     /// QueryOTAJob's answer; none: the cloud does not know the job.
     pub job: Option<Job>,
-    /// Its tasks by class.
+    /// Its tasks by class; those that moved while they were counted are among the ones in progress.
     pub counts: Ledger,
-    /// Whether the counts add up to the total: tasks move while they are counted.
+    /// How many those are, or by how much the counts exceed the total.
+    pub moving: i64,
+    /// Whether the counts add up by themselves and failures are told apart.
     pub consistent: bool,
     /// Whether the total stood still over two reads `listLag` apart: tasks may appear after their job.
     pub settled: bool,

@@ -183,6 +183,7 @@ pub fn essence(status: &FirmwareRolloutStatus) -> FirmwareRolloutStatus {
     }
     for job in essence.stages.iter_mut().flat_map(|s| &mut s.jobs) {
         job.counts = None;
+        job.moving = 0;
         if let Some(view) = &mut job.view {
             view.utc_modified = None;
         }

@@ -77,7 +77,8 @@ pub fn wanted(rollout: &FirmwareRollout, ticket: Ticket) -> Wanted {
             .find(|s| s.name == entry.name)
             .map_or(effective::SILENT_AFTER, |s| s.silent_after.length());
         for job in &entry.jobs {
-            let pending = job.counts.is_none_or(|c| c.queued + c.notified + c.silent > 0) || job.total.is_none();
+            let pending =
+                job.counts.is_none_or(|c| c.queued + c.notified + c.silent + job.moving > 0) || job.total.is_none();
             let urgent = active.as_deref() == Some(entry.name.as_str()) || (cancelling && pending);
             // Counting goes on after the end until no device that was pushed to is open; queued ones may stay for ever.
             let open = job.counts.is_none_or(|c| c.open() + if completed { 0 } else { c.queued } > 0);
