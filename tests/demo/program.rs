@@ -1,0 +1,98 @@
+//! The two programs that the demo runs beside the cluster: `fota cloud` and `fota controller`.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::harness::supervised::{Supervised, private_dir};
+use super::harness::{Result, wait};
+
+const START_LIMIT: Duration = Duration::from_secs(30);
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// Asks nobody's proxy for addresses of this machine.
+const NO_PROXY: &[&str] = &["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+
+/// A running program of ours, which ends when the demo does, however that ends.
+pub struct Program {
+    name: &'static str,
+    server: Supervised,
+    log: PathBuf,
+}
+
+impl Program {
+    /// Starts `fota` with these arguments; its log goes into a folder of its own under `home`.
+    pub fn start(name: &'static str, home: &Path, proxy: bool, arguments: &[&str]) -> Result<Self> {
+        let dir = home.join(name);
+        private_dir(&dir)?;
+        let fota = fota()?;
+        let fota = fota.to_str().ok_or("the path of fota is not text")?;
+        let mut line = Vec::new();
+        for variable in NO_PROXY.iter().filter(|_| !proxy) {
+            line.extend(["-u", *variable]);
+        }
+        line.push(fota);
+        line.extend(arguments);
+        let server = Supervised::spawn(name, &dir, Path::new("/usr/bin/env"), line)?;
+        Ok(Self { name, server, log: dir.join("log") })
+    }
+
+    /// Whether it runs.
+    pub fn alive(&self) -> bool {
+        self.server.alive()
+    }
+
+    /// The folder that goes when it does.
+    pub fn dir(&self) -> &Path {
+        self.log.parent().unwrap_or(&self.log)
+    }
+
+    /// Its log.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Its last lines.
+    pub fn tail(&self, lines: usize) -> String {
+        self.server.log_tail(lines)
+    }
+
+    /// Waits until its log has a line that `pick` takes.
+    pub fn says<T>(&self, what: &str, pick: impl Fn(&str) -> Option<T>) -> Result<T> {
+        let found = wait::until(what, START_LIMIT, || {
+            let text = fs::read_to_string(&self.log)?;
+            let found = text.lines().find_map(&pick);
+            match found {
+                None if !self.alive() => Err(format!("{} ended while it was starting", self.name).into()),
+                found => Ok(found),
+            }
+        });
+        found.map_err(|error| format!("{error}\n{}", self.tail(20)).into())
+    }
+
+    /// Copies its log to where it survives the demo.
+    pub fn keep_log(&self, dir: &Path) -> Result<PathBuf> {
+        let kept = dir.join(format!("{}.log", self.name));
+        fs::copy(&self.log, &kept)?;
+        Ok(kept)
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub fn stop(&mut self) -> Result<()> {
+        self.server.process().signal("TERM")?;
+        let ended = wait::until_true(&format!("{} gone", self.name), STOP_LIMIT, || !self.server.alive());
+        self.server.stop();
+        ended
+    }
+}
+
+/// The binary that cargo put next to this one's folder.
+fn fota() -> Result<PathBuf> {
+    let demo = env::current_exe()?;
+    let fota = demo.parent().and_then(Path::parent).ok_or("the demo is in no folder")?.join("fota");
+    if fota.is_file() {
+        return Ok(fota);
+    }
+    Err(format!("{} is missing: run `cargo build --bin fota` (`make demo` does)", fota.display()).into())
+}
