@@ -109,7 +109,8 @@ pub fn wanted(rollout: &FirmwareRollout, ticket: Ticket) -> Wanted {
     }
     let left = !stage::reverted(status) && stage::next(&plan, &status.stages).is_some();
     let ahead = !same_run || left || active.is_some();
-    if !deleting && !(failed && same_run) && ahead {
+    let given_up = deleting || (failed && same_run);
+    if ahead && !given_up {
         wanted.firmware = Some(match &status.firmware {
             Some(pinned) if same_run => FirmwareRef { id: Some(pinned.id.clone()), ..rollout.spec.firmware.clone() },
             _ => rollout.spec.firmware.clone(),

@@ -240,8 +240,7 @@ fn an_orphan_is_released_with_its_jobs_untouched() {
 fn a_step_added_to_a_completed_run_goes_on_and_an_earlier_one_does_not() {
     let mut rollout = gated(OTHER, 5);
     let full = rollout.spec.full.take();
-    let mut run =
-        Run::new(Setting { fleet: fleet(300, 1.0, 0.0), seed: 11, switches: switches(), rollout, speed: 60 });
+    let mut run = Run::new(Setting { fleet: fleet(300, 1.0, 0.0), seed: 11, switches: switches(), rollout, speed: 60 });
     run.to_end();
     run.expect_completed();
     assert_eq!(audit::accepted(&run.state().cloud).len(), 3);

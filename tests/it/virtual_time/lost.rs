@@ -55,9 +55,8 @@ fn a_list_that_lags_longer_than_configured_is_waited_for() {
 fn crowd(run: &Run, firmware: &str, jobs: usize) {
     let mut state = run.state();
     let clocks = state.clocks();
-    let params = |pairs: &[(&str, &str)]| -> Params {
-        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
-    };
+    let params =
+        |pairs: &[(&str, &str)]| -> Params { pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect() };
     for _ in 0..jobs {
         let create = params(&[
             ("FirmwareId", firmware),
@@ -78,8 +77,7 @@ fn crowd(run: &Run, firmware: &str, jobs: usize) {
 fn a_job_on_the_second_page_is_found() {
     for order in [ListOrder::OldestFirst, ListOrder::NewestFirst] {
         let switches = Switches { list_order: order, cancel_delay_seconds: 0.0, ..switches() };
-        let setting =
-            Setting { fleet: fleet(300, 0.9, 0.0), seed: 5, switches, rollout: gated(OTHER, 5), speed: 60 };
+        let setting = Setting { fleet: fleet(300, 0.9, 0.0), seed: 5, switches, rollout: gated(OTHER, 5), speed: 60 };
         let run = Run::new(setting);
         crowd(&run, OTHER, 230);
         run.state().lose_creates = 4;

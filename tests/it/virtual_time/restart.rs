@@ -20,7 +20,8 @@ fn small(switches: Switches) -> Run {
 
 fn death(state: &State) -> Death {
     let claimed = state.status().claim.map(|c| c.token);
-    let took_effect = audit::creates(&state.cloud).iter().any(|(tag, job)| Some(tag) == claimed.as_ref() && job.is_ok());
+    let took_effect =
+        audit::creates(&state.cloud).iter().any(|(tag, job)| Some(tag) == claimed.as_ref() && job.is_ok());
     Death { claimed, took_effect }
 }
 
