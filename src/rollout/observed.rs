@@ -110,9 +110,9 @@ impl JobReading {
         self.cancel_sent.is_none_or(|sent| self.taken_at > sent)
     }
 
-    /// Whether the job was cancelled as a whole, or is unknown to the cloud.
-    pub fn is_gone(&self) -> bool {
-        self.job.as_ref().is_none_or(|j| j.status == JobStatus::Canceled)
+    /// Whether the job was cancelled as a whole.
+    pub fn is_cancelled(&self) -> bool {
+        self.job.as_ref().is_some_and(|j| j.status == JobStatus::Canceled)
     }
 
     /// When the job began, by the cloud's clock.

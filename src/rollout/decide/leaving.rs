@@ -60,6 +60,14 @@ impl<'a> Draft<'a> {
         if orphan || (self.status.claim.is_none() && !jobs) {
             return (Act::Release, Situation::waiting("Deleting", "nothing is left to cancel"));
         }
+        if let Some(Err(trouble)) = &self.observed.account {
+            let because = format!(
+                "{}; pending tasks cannot be cancelled without it: mend it, or set the annotation {ORPHAN} to leave \
+                 the jobs as they are",
+                trouble.message
+            );
+            return stall(trouble.reason, because);
+        }
         if let Some(claim) = self.status.claim.clone() {
             if self.observed.ticket != Ticket::None {
                 return self.withdraw("the rollout is being deleted");
@@ -103,7 +111,8 @@ impl<'a> Draft<'a> {
                     continue;
                 }
                 let left = pending.count(&reading.counts);
-                if left == 0 && reading.consistent && reading.is_after_cancel() {
+                // A total that may still grow hides tasks that are yet to appear.
+                if left == 0 && reading.consistent && reading.settled && reading.is_after_cancel() {
                     continue;
                 }
                 let sent_lately = reading

@@ -13,7 +13,9 @@ impl<'a> Draft<'a> {
             Some(readings) => readings,
             None => return self.unread("Counting", format!("the job of stage {name} is being read")),
         };
-        if readings.iter().any(|r| r.is_gone()) {
+        // Once it soaks, our own cancel of what is left over may end the job as cancelled.
+        let soaking = self.status.stages.get(index).is_some_and(|s| s.state == StageState::Soaking);
+        if readings.iter().any(|r| r.job.is_none() || (r.is_cancelled() && !soaking)) {
             return stall(
                 "ExternalChange",
                 format!(

@@ -50,3 +50,19 @@ fn new_firmware_in_the_middle_replaces_and_a_revert_stops() {
     assert_eq!(scene.creates().len(), before, "nothing is created to go back");
     scene.assert_nothing_pending();
 }
+
+#[test]
+fn without_its_account_a_deleted_rollout_says_how_to_be_released() {
+    let mut scene = Scene::new("orphan", &Devices { count: 50, ..Devices::default() });
+    scene.start_operator();
+    scene.apply(&Scene::rollout("stuck", &json!({})));
+    scene.until("stuck", "a job", |r| r["status"]["stages"][0]["jobs"][0]["id"].is_string());
+    scene.kubectl(&["delete", "otaaccount", "cloud"]);
+    scene.kubectl(&["delete", "fwr", "stuck", "--wait=false"]);
+    let rollout = scene.until("stuck", "it says what to do", |r| {
+        r["status"]["next"]["because"].as_str().is_some_and(|b| b.contains("fota.dev/orphan"))
+    });
+    assert_eq!(super::scene::condition(&rollout, "Stalled")["reason"], "AccountNotFound");
+    scene.kubectl(&["annotate", "fwr", "stuck", "fota.dev/orphan=yes"]);
+    scene.kubectl(&["wait", "--for=delete", "fwr/stuck", "--timeout=20s"]);
+}
