@@ -4,7 +4,7 @@
 
 use crate::api::FirmwareRollout;
 use crate::api::rollout::FirmwareRef;
-use crate::api::status::{Claim, FirmwareRolloutStatus, Phase, StageKind};
+use crate::api::status::{Claim, FirmwareRolloutStatus, Ledger, Phase, StageKind};
 use crate::ota::id::JobId;
 
 use super::observed::Ticket;
@@ -68,6 +68,7 @@ pub fn wanted(rollout: &FirmwareRollout, ticket: Ticket) -> Wanted {
     // Everything is cancelled at the end of a run that is given up.
     let cancelling = deleting || failed || (status.run > 0 && !same_run);
 
+    let counted = is_counted(status);
     let mut wanted = Wanted { product_key: rollout.spec.product_key.clone(), ..Wanted::default() };
     for entry in &status.stages {
         let silent_after = status
@@ -82,12 +83,12 @@ pub fn wanted(rollout: &FirmwareRollout, ticket: Ticket) -> Wanted {
             // Counting goes on after the end until no device that was pushed to is open; queued ones may stay for ever.
             let open = job.counts.is_none_or(|c| c.open() + if completed { 0 } else { c.queued } > 0);
             let at_rest = !open && job.total.is_some();
-            let cadence = match (urgent, at_rest) {
+            let upgrade = entry.kind != StageKind::Verify;
+            let cadence = match (urgent, at_rest && (counted || !upgrade)) {
                 (true, _) => Cadence::EveryPoll,
                 (false, false) => Cadence::Slow,
                 (false, true) => Cadence::Once,
             };
-            let upgrade = entry.kind != StageKind::Verify;
             wanted.jobs.push(WantedJob { id: JobId::new(job.id.clone()), cadence, upgrade, silent_after });
         }
     }
@@ -105,4 +106,24 @@ pub fn wanted(rollout: &FirmwareRollout, ticket: Ticket) -> Wanted {
         });
     }
     wanted
+}
+
+/// Whether the run's ledger can be that of its jobs' counts: a device succeeds once, and counts in a class only where it
+/// has a task. An older ledger has to be taken again, also by a process that did not see the jobs run.
+fn is_counted(status: &FirmwareRolloutStatus) -> bool {
+    let upgrades = status.stages.iter().filter(|s| s.kind != StageKind::Verify);
+    let jobs: Vec<Ledger> = upgrades.flat_map(|s| &s.jobs).map(|j| j.counts.unwrap_or_default()).collect();
+    let Some(progress) = &status.progress else { return jobs.is_empty() };
+    let sum = |of: fn(&Ledger) -> i64| jobs.iter().map(of).sum::<i64>();
+    let others: [fn(&Ledger) -> i64; 8] = [
+        |l| l.in_progress,
+        |l| l.notified,
+        |l| l.silent,
+        |l| l.queued,
+        |l| l.failed,
+        |l| l.timed_out,
+        |l| l.conflict,
+        |l| l.cancelled,
+    ];
+    progress.ledger.at_target == sum(|l| l.at_target) && others.into_iter().all(|of| of(&progress.ledger) <= sum(of))
 }

@@ -38,7 +38,13 @@ pub struct Run {
 impl Run {
     pub fn new(setting: Setting) -> Self {
         let interval = SignedDuration::from_secs(5);
-        Self { world: Virtual::new(setting), memory: Memory::default(), polls: Polls::default(), interval, story: vec![] }
+        Self {
+            world: Virtual::new(setting),
+            memory: Memory::default(),
+            polls: Polls::default(),
+            interval,
+            story: vec![],
+        }
     }
 
     /// The process dies, and another one starts.

@@ -9,16 +9,12 @@ use super::world::{Setting, State};
 use super::{GOOD, OTHER, audit, fleet, gated, manifest, switches};
 
 fn run() -> Run {
-    with(switches())
+    Run::new(Setting { fleet: fleet(300, 1.0, 0.0), seed: 11, switches: switches(), rollout: manifest(), speed: 60 })
 }
 
 /// A tenth of the fleet is offline, so that something is always left over.
 fn leftovers() -> Run {
     Run::new(Setting { fleet: fleet(300, 0.9, 0.0), seed: 11, switches: switches(), rollout: manifest(), speed: 60 })
-}
-
-fn with(switches: Switches) -> Run {
-    Run::new(Setting { fleet: fleet(300, 1.0, 0.0), seed: 11, switches, rollout: manifest(), speed: 60 })
 }
 
 #[test]
@@ -173,9 +169,13 @@ fn deletion_cancels_what_is_pending_and_lets_go() {
 
 #[test]
 fn deletion_waits_for_tasks_that_are_still_being_created() {
-    let mut run = with(Switches { creation_spread_seconds: 240.0, ..switches() });
-    run.interval = jiff::SignedDuration::from_millis(500);
-    run.to_stage(1, "broad");
+    // The first tasks appear 2 s after the job: to begin with there is nothing to cancel.
+    let switches = Switches { creation_spread_seconds: 20.0, ..switches() };
+    let rollout = gated(OTHER, 5);
+    let mut run = Run::new(Setting { fleet: fleet(300, 1.0, 0.0), seed: 11, switches, rollout, speed: 1 });
+    run.state().account.as_mut().unwrap().list_lag = std::time::Duration::from_secs(5);
+    run.interval = jiff::SignedDuration::from_millis(300);
+    run.to_stage(1, "canary");
     run.state().delete();
     gone(&mut run);
     run.interval = jiff::SignedDuration::from_secs(60);
@@ -240,8 +240,7 @@ fn an_orphan_is_released_with_its_jobs_untouched() {
 fn a_step_added_to_a_completed_run_goes_on_and_an_earlier_one_does_not() {
     let mut rollout = gated(OTHER, 5);
     let full = rollout.spec.full.take();
-    let mut run =
-        Run::new(Setting { fleet: fleet(300, 1.0, 0.0), seed: 11, switches: switches(), rollout, speed: 60 });
+    let mut run = Run::new(Setting { fleet: fleet(300, 1.0, 0.0), seed: 11, switches: switches(), rollout, speed: 60 });
     run.to_end();
     run.expect_completed();
     assert_eq!(audit::accepted(&run.state().cloud).len(), 3);

@@ -31,7 +31,9 @@ fn check(mut run: Run) -> Run {
     assert_eq!(status.progress.unwrap().ledger, audit::ledger(&state.cloud, &status));
     assert!(state.notes.iter().all(|n| !n.warning), "{:?}", state.notes);
     for audit in &state.audits {
-        let Some(share) = status.stages.iter().find(|s| s.name == audit.stage).and_then(|s| s.percent) else { continue };
+        let Some(share) = status.stages.iter().find(|s| s.name == audit.stage).and_then(|s| s.percent) else {
+            continue;
+        };
         assert!(within(audit.pushed, audit.ones, share, FLEET), "{audit:?} beyond {share} %");
     }
     drop(state);

@@ -16,7 +16,6 @@ use fota::api::FirmwareRollout;
 use fota::cloud::{Fleet, Switches};
 use serde_json::{Value, json};
 
-
 /// The product of every test.
 pub const PRODUCT: &str = "pk";
 /// A good package that needs verification.

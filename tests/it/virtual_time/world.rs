@@ -195,12 +195,7 @@ impl State {
     }
 
     /// What holds for every status write.
-    fn check_write(
-        &mut self,
-        object: &FirmwareRollout,
-        old: &FirmwareRolloutStatus,
-        new: &FirmwareRolloutStatus,
-    ) {
+    fn check_write(&mut self, object: &FirmwareRollout, old: &FirmwareRolloutStatus, new: &FirmwareRolloutStatus) {
         assert!(new.run >= old.run, "run went back");
         if let (Some(a), Some(b)) = (&old.claim, &new.claim) {
             assert_eq!(a, b, "a claim was replaced");
