@@ -21,7 +21,7 @@ impl Span {
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || format!("{text:?} is not a duration: write for example 90s, 30m or 168h (no days)");
         let parsed: kube::core::Duration = text.parse().map_err(|_| wrong())?;
-        if parsed.is_negative() {
+        if text.is_empty() || parsed.is_negative() {
             return Err(wrong());
         }
         Ok(Self { text: text.to_owned(), length: parsed.into() })

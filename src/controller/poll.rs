@@ -1,7 +1,7 @@
 //! One poll: reads from the cloud what a rollout's next decision needs. Polling is not reconciling: nothing is decided
 //! here, and nothing is written but the memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -14,8 +14,9 @@ use crate::ota::calls::{self, CallContext};
 use crate::ota::code::{self, Class as CodeClass};
 use crate::ota::firmware::Firmware;
 use crate::ota::id::{FirmwareId, JobId};
+use crate::ota::job::Job;
 use crate::ota::outcome::{CallError, Read};
-use crate::ota::polling;
+use crate::ota::polling::{self, Tally};
 use crate::ota::task::TaskStatus;
 use crate::rollout::firmware;
 use crate::rollout::observed::{Account, Found, JobReading, Lookup, RunLedger, Trouble};
@@ -26,7 +27,7 @@ use super::memory::Memory;
 
 /// A look-up after an unclear answer waits this many times the account's `listLag` between its listings.
 const UNCLEAR_LAG: u32 = 4;
-/// Jobs without tags in a listing that are asked for their tags one by one.
+/// Jobs without tags in a listing that are asked for their tags one by one, at most so many in one poll.
 const UNTAGGED_ASKED: usize = 200;
 /// A `Slow` job is read at every so many polls; so is a census taken.
 const SLOW: u32 = 4;
@@ -58,6 +59,8 @@ struct LookupPolls {
     token: String,
     epoch: i32,
     lookup: Lookup,
+    /// Jobs that were listed without tags, and whose own answer does not show the claim's either: tags never change.
+    foreign: BTreeSet<JobId>,
     /// Our wall clock after the last full listing that counted.
     last: Option<Timestamp>,
 }
@@ -209,7 +212,8 @@ impl<A: Api, W: Fn() -> Timestamp + Send> Reader<'_, A, W> {
         let same = |l: &LookupPolls| l.token == claim.token && l.epoch == claim.epoch;
         if !polls.lookup.as_ref().is_some_and(same) {
             let lookup = Lookup::default();
-            polls.lookup = Some(LookupPolls { token: claim.token.clone(), epoch: claim.epoch, lookup, last: None });
+            let (token, foreign) = (claim.token.clone(), BTreeSet::new());
+            polls.lookup = Some(LookupPolls { token, epoch: claim.epoch, lookup, foreign, last: None });
         }
         let Some(state) = &mut polls.lookup else { return Ok(()) };
         let asked = (self.wall)();
@@ -217,16 +221,26 @@ impl<A: Api, W: Fn() -> Timestamp + Send> Reader<'_, A, W> {
         let read = calls::all_jobs_of_firmware(self.api, self.ctx, &firmware).await?;
         self.note(&read, asked);
         let mut found = Vec::new();
-        let (mut untagged, mut complete) = (0, read.value.complete);
-        for job in &read.value.jobs {
+        let (mut asked_for, mut complete) = (0, read.value.complete);
+        // The youngest first: the job that is looked for was made just now.
+        let mut jobs: Vec<_> = read.value.jobs.iter().collect();
+        jobs.sort_by_key(|job| std::cmp::Reverse(job.utc_create));
+        for job in jobs {
             let tagged = if job.tags.is_empty() {
-                untagged += 1;
-                if untagged > UNTAGGED_ASKED {
-                    complete = false;
-                    break;
+                if state.foreign.contains(&job.job_id) {
+                    continue;
                 }
+                if asked_for == UNTAGGED_ASKED {
+                    complete = false;
+                    continue;
+                }
+                asked_for += 1;
                 let full = calls::query_job(self.api, self.ctx, &job.job_id).await?.value;
-                full.tag(TAG_KEY) == Some(claim.token.as_str())
+                let ours = full.tag(TAG_KEY) == Some(claim.token.as_str());
+                if !ours {
+                    state.foreign.insert(job.job_id.clone());
+                }
+                ours
             } else {
                 job.tag(TAG_KEY) == Some(claim.token.as_str())
             };
@@ -248,15 +262,27 @@ impl<A: Api, W: Fn() -> Timestamp + Send> Reader<'_, A, W> {
         Ok(())
     }
 
+    /// The job itself after its tasks: its state is never shown older than theirs.
+    async fn counts_and_job(&mut self, id: &JobId) -> Result<(Tally, Read<Job>), CallError> {
+        let mut tally = polling::tally(self.api, self.ctx, id).await?;
+        for _ in 0..RECOUNTS {
+            if tally.adds_up() {
+                break;
+            }
+            tally = polling::tally(self.api, self.ctx, id).await?;
+        }
+        let asked = (self.wall)();
+        let job = calls::query_job(self.api, self.ctx, id).await?;
+        self.note(&job, asked);
+        Ok((tally, job))
+    }
+
     async fn job(&mut self, wanted: &WantedJob, known: &mut JobPolls) -> Result<(), CallError> {
         let taken_at = (self.wall)();
-        let job = match calls::query_job(self.api, self.ctx, &wanted.id).await {
-            Ok(read) => {
-                self.note(&read, taken_at);
-                read
-            }
+        let (tally, job) = match self.counts_and_job(&wanted.id).await {
+            Ok(both) => both,
             Err(error) if code::same(&error.code, code::INVALID_OTA_JOB_ID) => {
-                let now = known.reading.as_ref().map_or(taken_at, |r| r.now);
+                let known_now = known.reading.as_ref().map_or(taken_at, |r| r.now);
                 let counts = known.reading.as_ref().map(|r| r.counts).unwrap_or_default();
                 known.reading = Some(JobReading {
                     job: None,
@@ -264,7 +290,7 @@ impl<A: Api, W: Fn() -> Timestamp + Send> Reader<'_, A, W> {
                     moving: 0,
                     consistent: true,
                     settled: true,
-                    now,
+                    now: known_now,
                     taken_at,
                     cancel_sent: None,
                 });
@@ -272,13 +298,6 @@ impl<A: Api, W: Fn() -> Timestamp + Send> Reader<'_, A, W> {
             }
             Err(error) => return Err(error),
         };
-        let mut tally = polling::tally(self.api, self.ctx, &wanted.id).await?;
-        for _ in 0..RECOUNTS {
-            if tally.adds_up() {
-                break;
-            }
-            tally = polling::tally(self.api, self.ctx, &wanted.id).await?;
-        }
         let now = tally.as_of.or(job.now).unwrap_or(taken_at);
         let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let mut counts = Ledger {

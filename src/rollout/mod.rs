@@ -7,6 +7,8 @@
 pub mod absorb;
 pub mod claim;
 pub mod decide;
+#[cfg(test)]
+mod decide_tests;
 pub mod effective;
 pub mod firmware;
 pub mod gate;

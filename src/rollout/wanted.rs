@@ -88,12 +88,12 @@ pub fn wanted(rollout: &FirmwareRollout, ticket: Ticket) -> Wanted {
             // Counting goes on after the end until no device that was pushed to is open; queued ones may stay for ever.
             let open = job.counts.is_none_or(|c| c.open() + if completed { 0 } else { c.queued } > 0);
             let at_rest = !open && job.total.is_some();
+            let upgrade = entry.kind != StageKind::Verify;
             let cadence = match (urgent, at_rest) {
                 (true, _) => Cadence::EveryPoll,
                 (false, false) => Cadence::Slow,
                 (false, true) => Cadence::Once,
             };
-            let upgrade = entry.kind != StageKind::Verify;
             wanted.jobs.push(WantedJob { id: JobId::new(job.id.clone()), cadence, upgrade, silent_after });
         }
     }

@@ -79,8 +79,9 @@ impl<'a> Draft<'a> {
             });
             let until =
                 SignedDuration::try_from(input.settings.soak.length()).ok().and_then(|d| input.now.checked_add(d).ok());
-            let because = format!("stage {name} has what its gate asks for and soaks for {}", input.settings.soak);
-            return (Act::Wait, Situation::waiting("Soaking", because).until(until).missing(missing));
+            let because = format!("stage {name} waits for everything to have held for soak {}", input.settings.soak);
+            let situation = Situation::waiting("Soaking", because);
+            return (Act::Wait, self.doubt(situation).until(until).missing(missing));
         }
         if let Verdict::Hold { until, reason, because } = soak {
             let situation = Situation::waiting(reason, format!("stage {name} waits for {because}"));

@@ -20,7 +20,7 @@ fn stopped_at(seed: u64, rate: f64, limit: u32) -> String {
         rollout: gated(BAD, limit),
         speed: 60,
     });
-    run.to_end();
+    run.until_end();
     if run.status().phase != Some(Phase::Failed) {
         run.fail(&format!("seed {seed}: not stopped"));
     }

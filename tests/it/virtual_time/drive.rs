@@ -142,14 +142,14 @@ impl Run {
     }
 
     /// Turns until the run has ended, one way or the other.
-    pub fn to_end(&mut self) {
+    pub fn until_end(&mut self) {
         self.until("ended", 600, |state| {
             let status = state.status();
             matches!(status.phase, Some(Phase::Completed | Phase::Failed)) || stalled(&status).is_some()
         });
     }
 
-    pub fn to_stage(&mut self, run: i64, name: &str) {
+    pub fn until_stage(&mut self, run: i64, name: &str) {
         self.until(&format!("in stage {name} of run {run} with a job"), 600, |state| {
             let status = state.status();
             status.run == run && status.stages.iter().any(|s| s.name == name && !s.jobs.is_empty())
@@ -157,7 +157,7 @@ impl Run {
     }
 
     /// Turns until no device moves any more and status says so, and that it stays so.
-    pub fn to_rest(&mut self) {
+    pub fn until_rest(&mut self) {
         self.until("quiet", 600, |state| {
             let truth = audit::ledger(&state.cloud, &state.status());
             truth.in_progress + truth.notified == 0

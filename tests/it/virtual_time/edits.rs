@@ -9,7 +9,7 @@ use super::world::{Setting, State};
 use super::{GOOD, OTHER, audit, fleet, gated, manifest, switches};
 
 fn run() -> Run {
-    with(switches())
+    Run::new(Setting { fleet: fleet(300, 1.0, 0.0), seed: 11, switches: switches(), rollout: manifest(), speed: 60 })
 }
 
 /// A tenth of the fleet is offline, so that something is always left over.
@@ -17,14 +17,10 @@ fn leftovers() -> Run {
     Run::new(Setting { fleet: fleet(300, 0.9, 0.0), seed: 11, switches: switches(), rollout: manifest(), speed: 60 })
 }
 
-fn with(switches: Switches) -> Run {
-    Run::new(Setting { fleet: fleet(300, 1.0, 0.0), seed: 11, switches, rollout: manifest(), speed: 60 })
-}
-
 #[test]
 fn suspend_holds_before_the_promotion_and_goes_on_afterwards() {
     let mut run = leftovers();
-    run.to_stage(1, "pilots");
+    run.until_stage(1, "pilots");
     run.state().edit(|r| r.spec.suspend = Some(true));
     run.turns(60);
     let status = run.status();
@@ -35,7 +31,7 @@ fn suspend_holds_before_the_promotion_and_goes_on_afterwards() {
     assert_eq!(audit::accepted(&run.state().cloud).len(), 3);
     assert_eq!(audit::cancels(&run.state().cloud), [] as [&str; 0]);
     run.state().edit(|r| r.spec.suspend = Some(false));
-    run.to_end();
+    run.until_end();
     run.expect_completed();
     assert_eq!(audit::accepted(&run.state().cloud).len(), 5);
 }
@@ -50,7 +46,7 @@ fn suspend_in_front_of_a_fresh_ticket_withdraws_the_claim() {
     assert_eq!(status.stages[0].state, StageState::Pending);
     assert_eq!(audit::creates(&run.state().cloud), [], "nothing was sent");
     run.state().edit(|r| r.spec.suspend = None);
-    run.to_end();
+    run.until_end();
     run.expect_completed();
     assert_eq!(audit::accepted(&run.state().cloud).len(), 5);
     assert_eq!(run.status().stages[0].epoch, 2);
@@ -62,7 +58,7 @@ fn a_status_written_meanwhile_does_not_lose_the_record_of_a_job() {
     run.state().after_claim = Some(|state: &mut State| {
         state.edit(|r| r.metadata.labels = Some([("touched".to_owned(), "yes".to_owned())].into()));
     });
-    run.to_end();
+    run.until_end();
     run.expect_completed();
     assert_eq!(audit::creates(&run.state().cloud).len(), 5);
 }
@@ -70,7 +66,7 @@ fn a_status_written_meanwhile_does_not_lose_the_record_of_a_job() {
 #[test]
 fn new_firmware_cancels_the_old_run_before_its_own_first_create() {
     let mut run = leftovers();
-    run.to_stage(1, "broad");
+    run.until_stage(1, "broad");
     run.turns(1);
     let old = audit::upgrade_jobs(&run.status());
     assert!(old.iter().any(|id| audit::pending(&run.state().cloud, id) > 0), "nothing to cancel makes no test");
@@ -95,22 +91,22 @@ fn new_firmware_cancels_the_old_run_before_its_own_first_create() {
         assert_eq!((status.run, status.stages.len()), (2, 2), "verify was skipped, canary runs");
         assert_eq!(status.stages[0].state, StageState::Skipped);
     }
-    run.to_end();
+    run.until_end();
     run.expect_completed();
-    run.to_rest();
+    run.until_rest();
     assert_eq!(run.status().last_completed.unwrap().firmware.id, OTHER);
 }
 
 #[test]
 fn back_to_the_completed_firmware_creates_nothing() {
     let mut run = run();
-    run.to_end();
+    run.until_end();
     run.expect_completed();
     run.state().edit(|r| {
         r.spec.firmware.id = Some(OTHER.to_owned());
         r.spec.source_versions = Some(vec!["1.0".to_owned(), "2.0".to_owned()]);
     });
-    run.to_stage(2, "pilots");
+    run.until_stage(2, "pilots");
     let jobs = audit::upgrade_jobs(&run.status());
     let before = audit::creates(&run.state().cloud).len();
     run.state().edit(|r| {
@@ -135,7 +131,7 @@ fn back_to_the_completed_firmware_creates_nothing() {
 #[test]
 fn forward_again_after_a_revert_is_a_new_run() {
     let mut run = run();
-    run.to_end();
+    run.until_end();
     let sources = |state: &mut State, id: &str| {
         state.edit(|r| r.spec.firmware.id = Some(id.to_owned()));
     };
@@ -164,7 +160,7 @@ fn gone(run: &mut Run) {
 fn deletion_cancels_what_is_pending_and_lets_go() {
     for stage in ["verify", "canary", "broad", "full"] {
         let mut run = leftovers();
-        run.to_stage(1, stage);
+        run.until_stage(1, stage);
         run.state().delete();
         assert!(run.state().stored.is_some(), "held by {FINALIZER}");
         gone(&mut run);
@@ -173,9 +169,13 @@ fn deletion_cancels_what_is_pending_and_lets_go() {
 
 #[test]
 fn deletion_waits_for_tasks_that_are_still_being_created() {
-    let mut run = with(Switches { creation_spread_seconds: 240.0, ..switches() });
-    run.interval = jiff::SignedDuration::from_millis(500);
-    run.to_stage(1, "broad");
+    // The first tasks appear 2 s after the job: to begin with there is nothing to cancel.
+    let switches = Switches { creation_spread_seconds: 20.0, ..switches() };
+    let rollout = gated(OTHER, 5);
+    let mut run = Run::new(Setting { fleet: fleet(300, 1.0, 0.0), seed: 11, switches, rollout, speed: 1 });
+    run.state().account.as_mut().unwrap().list_lag = std::time::Duration::from_secs(5);
+    run.interval = jiff::SignedDuration::from_millis(300);
+    run.until_stage(1, "canary");
     run.state().delete();
     gone(&mut run);
     run.interval = jiff::SignedDuration::from_secs(60);
@@ -197,7 +197,7 @@ fn deletion_before_anything_was_sent_lets_go_at_once() {
 #[test]
 fn deletion_with_an_unresolved_claim_only_looks_and_cancels_what_it_finds() {
     let mut run = leftovers();
-    run.to_stage(1, "pilots");
+    run.until_stage(1, "pilots");
     run.state().lose_creates = 1;
     run.until("claimed", 100, |state| state.cloud.calls().iter().any(|c| c.lost));
     assert!(run.status().claim.is_some());
@@ -228,7 +228,7 @@ fn deletion_with_a_claim_that_had_no_effect_waits_until_no_copy_can_arrive() {
 #[test]
 fn an_orphan_is_released_with_its_jobs_untouched() {
     let mut run = run();
-    run.to_stage(1, "broad");
+    run.until_stage(1, "broad");
     let before = audit::cancels(&run.state().cloud).len();
     run.state().edit(|r| r.metadata.annotations = Some([(ORPHAN.to_owned(), "1".to_owned())].into()));
     run.state().delete();
@@ -241,13 +241,13 @@ fn a_step_added_to_a_completed_run_goes_on_and_an_earlier_one_does_not() {
     let mut rollout = gated(OTHER, 5);
     let full = rollout.spec.full.take();
     let mut run = Run::new(Setting { fleet: fleet(300, 1.0, 0.0), seed: 11, switches: switches(), rollout, speed: 60 });
-    run.to_end();
+    run.until_end();
     run.expect_completed();
     assert_eq!(audit::accepted(&run.state().cloud).len(), 3);
     run.state().edit(|r| r.spec.full = full);
     run.turn();
-    run.to_end();
+    run.until_end();
     run.expect_completed();
-    run.to_rest();
+    run.until_rest();
     assert_eq!(audit::accepted(&run.state().cloud).len(), 4);
 }

@@ -16,9 +16,9 @@ fn good(seed: u64, online: f64, switches: Switches) -> Run {
 
 /// Runs to the end and checks everything that must hold of a good story.
 fn check(mut run: Run) -> Run {
-    run.to_end();
+    run.until_end();
     run.expect_completed();
-    run.to_rest();
+    run.until_rest();
     let state = run.state();
     let status = state.status();
     let creates = audit::creates(&state.cloud);
@@ -70,7 +70,7 @@ fn a_good_package_reaches_everyone_with_30_percent_offline() {
 #[test]
 fn status_is_small_and_seldom_written_and_quotas_are_kept() {
     let mut run = good(1, 0.99, Switches { quotas: true, ..switches() });
-    run.to_end();
+    run.until_end();
     let writes = run.state().writes;
     let run = check(run);
     let state = run.state();

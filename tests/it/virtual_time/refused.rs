@@ -21,7 +21,7 @@ fn a_throttled_create_closes_its_claim_and_is_tried_again_with_a_new_epoch() {
     let refusal = status.stages[0].refusal.clone().unwrap();
     assert!(refusal.retry_at.is_some() && refusal.code == "Throttling.User", "{refusal:?}");
     assert_eq!(status.next.unwrap().reason, "CloudBusy");
-    run.to_end();
+    run.until_end();
     run.expect_completed();
     let state = run.state();
     let creates = audit::creates(&state.cloud);
@@ -39,7 +39,7 @@ fn when_no_device_fits_at_first_a_person_is_asked() {
     let mut rollout = gated(OTHER, 5);
     rollout.spec.source_versions = Some(vec!["0.9".to_owned()]);
     let mut run = run(rollout);
-    run.to_end();
+    run.until_end();
     let (reason, message) = stalled(&run.status()).unwrap();
     assert_eq!(reason, "NoDeviceCanUpgrade");
     assert!(message.contains("check sourceVersions") && message.contains("RequestId"), "{message}");
@@ -64,7 +64,7 @@ fn when_no_device_is_left_later_the_step_has_passed() {
         (package.failure_rate, package.silent_rate) = (Some(0.0), Some(0.0));
     }
     let mut run = Run::new(Setting { fleet, seed: 7, switches: switches(), rollout, speed: 60 });
-    run.to_end();
+    run.until_end();
     run.expect_completed();
     let status = run.status();
     for stage in &status.stages[1..] {
@@ -72,7 +72,7 @@ fn when_no_device_is_left_later_the_step_has_passed() {
         assert!(stage.jobs.is_empty());
     }
     assert_eq!(audit::creates(&run.state().cloud).len(), 3);
-    run.to_rest();
+    run.until_rest();
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn a_failed_verification_reaches_nobody_else() {
     let mut fleet = fleet(300, 1.0, 0.0);
     fleet.firmware[0].failure_rate = Some(1.0);
     let mut run = Run::new(Setting { fleet, seed: 7, switches: switches(), rollout: manifest(), speed: 60 });
-    run.to_end();
+    run.until_end();
     assert_eq!(run.status().phase, Some(Phase::Failed));
     assert_eq!(stalled(&run.status()).unwrap().0, "VerifyFailed");
     run.turns(20);
@@ -95,6 +95,6 @@ fn a_rival_is_waited_for() {
     assert_eq!(run.status().next.unwrap().reason, "WaitingForRollout");
     assert_eq!(audit::creates(&run.state().cloud), []);
     run.state().rival = None;
-    run.to_end();
+    run.until_end();
     run.expect_completed();
 }
