@@ -78,7 +78,7 @@ pub struct FirmwareRolloutSpec {
     #[x_kube(
         validation = Rule::new("self.filter(g, has(g.percent)).map(g, double(g.percent)).isSorted()")
             .message("percent is the cumulative share of the fleet: it must grow from step to step, for example 1, 10, 50"),
-        validation = Rule::new("self.all(a, !has(a.percent) || self.exists_one(b, has(b.percent) && b.percent == a.percent))")
+        validation = Rule::new("self.all(a, !has(a.percent) || self.exists_one(b, has(b.percent) && double(b.percent) == double(a.percent)))")
             .message("percent is the cumulative share of the fleet: two steps with the same percent make the second \
                       add nothing; leave it out"),
     )]

@@ -186,7 +186,7 @@ impl Ledger {
 }
 
 /// The run's ledger and how it compares with the fleet.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Progress {
     /// Devices by class.
@@ -205,6 +205,10 @@ pub struct Progress {
     /// When it was counted, by the cloud's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub as_of: Option<Time>,
+    /// Hash of the job counts that it was counted from: where they moved on since, it is counted again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub basis: Option<String>,
 }
 
 /// The last judgement of a gate.

@@ -15,7 +15,7 @@ use crate::ota::id::{DeviceName, JobId};
 use crate::ota::outcome::CallError;
 use crate::ota::polling;
 use crate::ota::task::{Failure, Task, TaskStatus};
-use crate::rollout::observed::{JobReading, RunLedger};
+use crate::rollout::observed::{JobReading, RunLedger, basis};
 
 /// Names in one ListOTATaskByJob (ota-api: section 6.2).
 const NAMES_PER_CALL: usize = 50;
@@ -128,7 +128,7 @@ impl Census {
         ctx: &CallContext,
         jobs: &[Counted<'_>],
     ) -> Result<Option<RunLedger>, CallError> {
-        let Some((last, earlier)) = jobs.split_last() else { return Ok(None) };
+        let (Some(first), Some((last, earlier))) = (jobs.first(), jobs.split_last()) else { return Ok(None) };
         for job in earlier {
             self.list_stragglers(api, ctx, job).await?;
         }
@@ -139,7 +139,8 @@ impl Census {
         let ledger = self.merge(last, earlier);
         self.last = jobs.iter().map(|j| j.reading.counts).collect();
         let as_of = jobs.iter().map(|j| j.reading.now).max().unwrap_or(last.reading.now);
-        Ok(Some(RunLedger { ledger, as_of }))
+        let basis = basis(jobs.iter().map(|j| (j.id.as_str(), &j.reading.counts)));
+        Ok(Some(RunLedger { ledger, as_of, basis, first: first.id.clone() }))
     }
 
     async fn list_stragglers<A: Api>(

@@ -109,7 +109,7 @@ impl Memory {
                     (id.clone(), JobReading { cancel_sent: known.cancelled.get(id).copied(), ..reading.clone() })
                 })
                 .collect(),
-            ledger: known.ledger,
+            ledger: known.ledger.clone(),
             // A look-up speaks of one claim only.
             lookup: known
                 .lookup

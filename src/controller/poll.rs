@@ -80,7 +80,7 @@ impl Findings {
             known.firmware = self.firmware;
             known.jobs = self.jobs;
             known.lookup = self.lookup;
-            known.ledger = self.ledger.or(known.ledger);
+            known.ledger = self.ledger.or_else(|| known.ledger.take());
             known.skew = self.skew.or(known.skew);
             known.trouble = self.trouble;
         });
@@ -107,7 +107,7 @@ pub async fn poll<A: Api>(
         firmware: polls.firmware.clone(),
         jobs: polls.jobs.iter().filter_map(|(id, j)| Some((id.clone(), j.reading.clone()?))).collect(),
         lookup: polls.lookup.as_ref().map(|l| (l.token.clone(), l.epoch, l.lookup.clone())),
-        ledger: outcome.as_ref().ok().copied().flatten(),
+        ledger: outcome.as_ref().ok().cloned().flatten(),
         skew: reader.skew,
         trouble: outcome.err().map(|error| trouble(&error)),
     }
@@ -351,7 +351,8 @@ impl<A: Api, W: Fn() -> Timestamp + Send> Reader<'_, A, W> {
             })
             .collect();
         // Counting by name costs a call per fifty stragglers: not at every poll, and only of numbers that hold.
-        let due = counted.len() < 2 || polls.is_multiple_of(SLOW);
+        let quiet = wanted.jobs.iter().all(|j| j.cadence == Cadence::Once);
+        let due = counted.len() < 2 || polls.is_multiple_of(SLOW) || quiet;
         let earlier = counted.split_last().map(|(_, earlier)| earlier).unwrap_or_default();
         if !due || !census.is_stale(&counted) || earlier.iter().any(|c| !c.reading.consistent) {
             return Ok(None);

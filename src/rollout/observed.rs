@@ -13,6 +13,8 @@ use crate::ota::firmware::Firmware;
 use crate::ota::id::JobId;
 use crate::ota::job::{Job, JobStatus};
 
+use super::revision;
+
 /// Everything observed for one rollout.
 #[derive(Debug, Clone, Default)]
 pub struct Observed {
@@ -63,12 +65,22 @@ pub struct Trouble {
 }
 
 /// A ledger over all jobs of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunLedger {
     /// Devices by class.
     pub ledger: Ledger,
     /// By the cloud's clock.
     pub as_of: Timestamp,
+    /// [`basis`] of the counts that it was taken from.
+    pub basis: String,
+    /// The run's first upgrade job: a ledger of another run is none.
+    pub first: JobId,
+}
+
+/// Names the counts of a run's jobs, oldest first.
+pub fn basis<'a>(jobs: impl Iterator<Item = (&'a str, &'a Ledger)>) -> String {
+    let texts: Vec<String> = jobs.map(|(id, counts)| format!("{id} {counts:?}")).collect();
+    revision::hex(texts.iter().map(String::as_str), 8)
 }
 
 /// One job, read.

@@ -3,7 +3,7 @@
 //! Whether a transition should happen is `decide`'s business.
 
 use crate::api::rollout::Delivery;
-use crate::api::status::{EffectiveStage, StageKind, StageState, StageStatus};
+use crate::api::status::{EffectiveStage, FirmwareRolloutStatus, Phase, StageKind, StageState, StageStatus};
 use crate::api::{FULL, FirmwareRolloutSpec, Percent, VERIFY};
 
 use super::effective;
@@ -94,6 +94,11 @@ pub fn next<'a>(plan: &'a [Stage], stages: &[StageStatus]) -> Option<&'a Stage> 
     let over = |stage: &Stage| stages.iter().any(|s| s.name == stage.name && ended(s.state));
     let first = plan.iter().rposition(over).map_or(0, |last| last + 1);
     plan.get(first)
+}
+
+/// Whether the run went back to firmware that was complete before: it has nothing to do, and no stages.
+pub fn reverted(status: &FirmwareRolloutStatus) -> bool {
+    status.phase == Some(Phase::Completed) && status.stages.is_empty()
 }
 
 #[cfg(test)]

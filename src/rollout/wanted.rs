@@ -7,7 +7,7 @@ use crate::api::rollout::FirmwareRef;
 use crate::api::status::{Claim, FirmwareRolloutStatus, Phase, StageKind};
 use crate::ota::id::JobId;
 
-use super::observed::Ticket;
+use super::observed::{Ticket, basis};
 use super::{effective, revision, stage};
 
 /// What to read.
@@ -19,6 +19,8 @@ pub struct Wanted {
     pub firmware: Option<FirmwareRef>,
     /// Jobs whose tasks may still move, or whose numbers a decision needs.
     pub jobs: Vec<WantedJob>,
+    /// Whether the job counts moved on since the run's devices were counted, each once.
+    pub ledger: bool,
     /// The claim whose tag to look for among the jobs of its package.
     pub lookup: Option<Claim>,
 }
@@ -50,7 +52,10 @@ pub enum Cadence {
 impl Wanted {
     /// Nothing to read: the rollout is at rest.
     pub fn is_empty(&self) -> bool {
-        self.firmware.is_none() && self.lookup.is_none() && self.jobs.iter().all(|j| j.cadence == Cadence::Once)
+        self.firmware.is_none()
+            && self.lookup.is_none()
+            && !self.ledger
+            && self.jobs.iter().all(|j| j.cadence == Cadence::Once)
     }
 }
 
@@ -92,13 +97,20 @@ pub fn wanted(rollout: &FirmwareRollout, ticket: Ticket) -> Wanted {
             wanted.jobs.push(WantedJob { id: JobId::new(job.id.clone()), cadence, upgrade, silent_after });
         }
     }
+    let upgrades = status.stages.iter().filter(|s| s.kind != StageKind::Verify).flat_map(|s| &s.jobs);
+    let counted = upgrades.filter_map(|job| Some((job.id.as_str(), job.counts.as_ref()?)));
+    let basis = basis(counted);
+    wanted.ledger = wanted.jobs.iter().any(|j| j.upgrade)
+        && status.progress.as_ref().is_none_or(|p| p.basis.as_ref() != Some(&basis));
     if let Some(claim) = &status.claim
         && ticket == Ticket::None
     {
         wanted.lookup = Some(claim.clone());
     }
-    let ahead = !same_run || stage::next(&plan, &status.stages).is_some() || active.is_some();
-    if !deleting && !(failed && same_run) && ahead {
+    let left = !stage::reverted(status) && stage::next(&plan, &status.stages).is_some();
+    let ahead = !same_run || left || active.is_some();
+    let given_up = deleting || (failed && same_run);
+    if ahead && !given_up {
         wanted.firmware = Some(match &status.firmware {
             Some(pinned) if same_run => FirmwareRef { id: Some(pinned.id.clone()), ..rollout.spec.firmware.clone() },
             _ => rollout.spec.firmware.clone(),

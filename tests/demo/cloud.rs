@@ -61,7 +61,7 @@ impl Admin {
     pub async fn agrees(&self, seen: &Seen) -> Result<bool> {
         let devices = self.devices_of(seen).await?;
         let still = devices.ledger.in_progress + devices.ledger.notified == 0;
-        Ok(still && seen.status().progress.is_some_and(|progress| progress.ledger == devices.ledger))
+        Ok(still && seen.status().progress.as_ref().is_some_and(|progress| progress.ledger == devices.ledger))
     }
 
     /// The devices, counted over the jobs of the rollout's package.

@@ -78,7 +78,7 @@ pub async fn judge(screen: &Screen, example: &Example, seen: &Seen, admin: &Admi
     }
 
     let devices = admin.devices_of(seen).await?;
-    let ledger = status.progress.map(|progress| progress.ledger).unwrap_or_default();
+    let ledger = status.progress.as_ref().map(|progress| progress.ledger).unwrap_or_default();
     let (shown, real) = (serde_json::to_value(ledger)?, serde_json::to_value(devices.ledger)?);
     check(shown == real, &format!("status counts every device as the cloud does: {}", numbers(&shown)))?;
     if shown != real {

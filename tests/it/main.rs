@@ -8,7 +8,10 @@ mod harness;
 
 mod control_plane;
 mod leftovers;
+mod operator;
+mod resources;
 mod rights;
+mod virtual_time;
 mod walls;
 
 use std::sync::LazyLock;

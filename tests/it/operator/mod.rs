@@ -1,0 +1,8 @@
+//! The operator as users run it: its own process under the chart's rights, a real API server, real kubectl, and the
+//! simulated cloud behind real HTTP.
+
+mod failing;
+mod going;
+mod interrupted;
+mod scene;
+mod stopping;

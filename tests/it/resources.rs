@@ -1,0 +1,172 @@
+//! The two resources before a real API server: what it serves, takes and refuses.
+
+use serde_json::{Value, json};
+
+use crate::harness::root;
+use crate::shared;
+
+#[test]
+fn the_crd_files_are_what_the_types_say() {
+    for (name, text) in fota::cli::manifests().unwrap() {
+        let path = root().join("crds").join(name);
+        let file = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(file == text, "crds/{name} drifted: run `cargo run -- crds --write crds`");
+    }
+}
+
+fn rollout(changes: &Value) -> Value {
+    let mut spec = json!({
+        "accountRef": {"name": "cloud"}, "productKey": "a1", "firmware": {"version": "4.0.0"},
+        "sourceVersions": ["3.2.0"], "full": {"static": {}},
+    });
+    for (field, value) in changes.as_object().unwrap() {
+        spec[field] = value.clone();
+    }
+    spec.as_object_mut().unwrap().retain(|_, v| !v.is_null());
+    json!({"apiVersion": "fota.dev/v1alpha1", "kind": "FirmwareRollout", "metadata": {"name": "r"}, "spec": spec})
+}
+
+fn account(spec: &Value) -> Value {
+    json!({"apiVersion": "fota.dev/v1alpha1", "kind": "OTAAccount", "metadata": {"name": "a"}, "spec": spec})
+}
+
+/// Applies on the server without keeping it; the complaint, if it is refused.
+fn applied(namespace: &str, object: &Value) -> Result<(), String> {
+    let mut object = object.clone();
+    object["metadata"]["namespace"] = json!(namespace);
+    let file = shared().home().join(format!("{}.json", crate::harness::supervised::random()));
+    std::fs::write(&file, object.to_string()).unwrap();
+    let output = shared().kubectl(["create", "--dry-run=server", "-f", file.to_str().unwrap()]).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+}
+
+#[test]
+fn good_manifests_are_taken() {
+    shared().install_crds().unwrap();
+    let namespace = shared().namespace("good-manifests").unwrap();
+    let largest: Vec<_> = (1..=18).map(|n| json!({"name": format!("s{n}"), "percent": n * 5})).collect();
+    let names: Vec<_> = (0..200).map(|n| format!("device-{n}")).collect();
+    for changes in [
+        json!({}),
+        json!({"firmware": {"id": "any/id at all", "version": "4", "module": "mcu"}}),
+        json!({"sourceVersions": null, "anySourceVersion": true}),
+        json!({"gray": largest}),
+        json!({"gray": [{"name": "a", "percent": "0.001"}, {"name": "b", "devices": names}, {"name": "c", "percent": 100}]}),
+        json!({"gray": [{"name": "a", "percent": "9.5"}, {"name": "b", "percent": 10}]}),
+        json!({"full": null, "verify": {"devices": ["a", "b"]}}),
+        json!({"suspend": true}),
+        json!({"delivery": {"maximumPerMinute": 10, "deviceTimeout": "2h", "retry": {"count": 5, "interval": "1h"},
+                            "overwrite": "Pending", "tags": {"campaign": "winter"}}}),
+        json!({"full": {"static": {}, "gate": {"decidedPercent": "99.5", "minDecided": 1, "maxFailurePercent": 0,
+                                               "matureAfter": "0s", "soak": "168h", "silentAfter": "90m"}}}),
+    ] {
+        assert_eq!(applied(&namespace, &rollout(&changes)), Ok(()), "{changes}");
+    }
+    let keys = json!({"secretRef": {"name": "keys"}});
+    for spec in [
+        json!({"region": "cn-shanghai", "credentials": keys}),
+        json!({"endpoint": "iot.example.com:8443", "instanceId": "iot-1", "listLag": "1s", "credentials": keys}),
+    ] {
+        assert_eq!(applied(&namespace, &account(&spec)), Ok(()), "{spec}");
+    }
+}
+
+#[test]
+fn bad_manifests_are_refused_with_the_field_and_what_to_write() {
+    shared().install_crds().unwrap();
+    let namespace = shared().namespace("bad-manifests").unwrap();
+    let tag = |key: &str, value: &str| json!({"delivery": {"tags": {key: value}}});
+    let gray = |step: Value| json!({"gray": [step]});
+    let long: Vec<_> = (0..201).map(|n| format!("d{n}")).collect();
+    let heavy: serde_json::Map<_, _> = (0..4).map(|n| (format!("k{n}"), json!("x".repeat(1_020)))).collect();
+    let many: serde_json::Map<_, _> = (0..10).map(|n| (format!("k{n}"), json!("x"))).collect();
+    let cases = [
+        (json!({"firmware": {}}), "spec.firmware", "firmware.id, or firmware.version"),
+        (json!({"sourceVersions": null}), "spec", "exactly one of sourceVersions"),
+        (json!({"anySourceVersion": true}), "spec", "exactly one of sourceVersions"),
+        (json!({"sourceVersions": null, "anySourceVersion": false}), "spec", "exactly one of sourceVersions"),
+        (json!({"sourceVersions": []}), "spec.sourceVersions", "at least 1"),
+        (json!({"sourceVersions": ["1", "1"]}), "spec.sourceVersions", "Duplicate"),
+        (json!({"full": null}), "spec", "at least one of verify, gray and full"),
+        (json!({"verify": {"devices": []}}), "spec.verify.devices", "at least 1"),
+        (json!({"verify": {"devices": ["a", "a"]}}), "spec.verify.devices", "Duplicate"),
+        (
+            json!({"verify": {"devices": (0..11).map(|n| n.to_string()).collect::<Vec<_>>()}}),
+            "spec.verify.devices",
+            "10",
+        ),
+        (gray(json!({"name": "a"})), "spec.gray[0]", "exactly one of percent"),
+        (gray(json!({"name": "a", "percent": 1, "devices": ["d"]})), "spec.gray[0]", "exactly one of percent"),
+        (gray(json!({"name": "a", "devices": long})), "spec.gray[0].devices", "200"),
+        (gray(json!({"name": "a", "percent": 0})), "spec.gray[0].percent", "more than 0"),
+        (gray(json!({"name": "a", "percent": "0.0"})), "spec.gray[0].percent", "more than 0"),
+        (gray(json!({"name": "a", "percent": 101})), "spec.gray[0].percent", "from 0 to 100"),
+        (gray(json!({"name": "a", "percent": "5%"})), "spec.gray[0].percent", "no % sign"),
+        (gray(json!({"name": "a", "percent": "33.3333"})), "spec.gray[0].percent", "three decimals"),
+        (gray(json!({"name": "full", "percent": 1})), "spec.gray[0].name", "first and the last stage"),
+        (gray(json!({"name": "Canary", "percent": 1})), "spec.gray[0].name", "lower-case"),
+        (json!({"gray": [{"name": "a", "percent": 10}, {"name": "b", "percent": 5}]}), "spec.gray", "must grow"),
+        (json!({"gray": [{"name": "a", "percent": "10"}, {"name": "b", "percent": 9}]}), "spec.gray", "must grow"),
+        (json!({"gray": [{"name": "a", "percent": 10}, {"name": "b", "percent": 10}]}), "spec.gray", "same percent"),
+        (
+            json!({"gray": [{"name": "a", "percent": 10}, {"name": "b", "percent": "10.0"}]}),
+            "spec.gray",
+            "same percent",
+        ),
+        (json!({"gray": [{"name": "a", "percent": 1}, {"name": "a", "percent": 2}]}), "spec.gray[1]", "Duplicate"),
+        (gray(json!({"name": "a", "percent": 1, "gate": {"soak": "7d"}})), "spec.gray[0].gate.soak", "no days"),
+        (gray(json!({"name": "a", "percent": 1, "gate": {"minDecided": 0}})), "spec.gray[0].gate.minDecided", "1"),
+        (json!({"delivery": {"maximumPerMinute": 9}}), "spec.delivery.maximumPerMinute", "10"),
+        (json!({"delivery": {"maximumPerMinute": 1001}}), "spec.delivery.maximumPerMinute", "1000"),
+        (json!({"delivery": {"deviceTimeout": "25h"}}), "spec.delivery.deviceTimeout", "1m to 24h"),
+        (json!({"delivery": {"deviceTimeout": "90s"}}), "spec.delivery.deviceTimeout", "whole minutes"),
+        (json!({"delivery": {"retry": {"count": 3, "interval": "10m"}}}), "spec.delivery.retry.count", "1, 2 or 5"),
+        (json!({"delivery": {"retry": {"count": 1, "interval": "5m"}}}), "spec.delivery.retry.interval", "one of 0s"),
+        (
+            json!({"delivery": {"deviceTimeout": "1h", "retry": {"count": 1, "interval": "60m"}}}),
+            "spec.delivery",
+            "less than deviceTimeout",
+        ),
+        (json!({"delivery": {"overwrite": "Always"}}), "spec.delivery.overwrite", "Never"),
+        (tag("fota.id", "x"), "spec.delivery.tags", "operator's own"),
+        (tag("a_b", "x"), "spec.delivery.tags", "letters, digits or dots"),
+        (tag("a", ""), "spec.delivery.tags", "must not be empty"),
+        (tag("a", &"x".repeat(1_025)), "spec.delivery.tags.a", "1024"),
+        (json!({"delivery": {"tags": heavy}}), "spec.delivery.tags", "4063"),
+        (json!({"delivery": {"tags": many}}), "spec.delivery.tags", "9"),
+        (json!({"dynamic": {}}), "spec.dynamic", "unknown field"),
+    ];
+    for (changes, field, says) in cases {
+        let complaint = applied(&namespace, &rollout(&changes)).expect_err(&changes.to_string());
+        assert!(complaint.contains(field) && complaint.contains(says), "{changes}\n{complaint}");
+    }
+    let keys = json!({"secretRef": {"name": "keys"}});
+    for (spec, field, says) in [
+        (json!({"credentials": keys}), "spec", "give region"),
+        (json!({"region": "CN Shanghai", "credentials": keys}), "spec.region", "region id"),
+        (json!({"region": "cn-shanghai"}), "spec.credentials", "Required"),
+        (json!({"region": "cn-shanghai", "credentials": keys, "listLag": "1"}), "spec.listLag", "no days"),
+    ] {
+        let complaint = applied(&namespace, &account(&spec)).expect_err(&spec.to_string());
+        assert!(complaint.contains(field) && complaint.contains(says), "{spec}\n{complaint}");
+    }
+}
+
+#[test]
+fn where_jobs_live_cannot_change() {
+    shared().install_crds().unwrap();
+    let namespace = shared().namespace("immutable").unwrap();
+    let mut object = rollout(&json!({}));
+    object["metadata"]["namespace"] = json!(namespace);
+    shared().apply_yaml(&object.to_string()).unwrap();
+    for (changes, says) in [
+        (json!({"accountRef": {"name": "other"}}), "accountRef cannot change"),
+        (json!({"productKey": "b2"}), "productKey cannot change"),
+    ] {
+        let mut changed = rollout(&changes);
+        changed["metadata"]["namespace"] = json!(namespace);
+        let complaint = shared().apply_yaml(&changed.to_string()).unwrap_err().to_string();
+        assert!(complaint.contains(says), "{complaint}");
+    }
+}
