@@ -74,6 +74,8 @@ struct Stage {
 }
 
 fn main() -> ExitCode {
+    // kube and reqwest link rustls with one provider; installing it twice is harmless here.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let screen = Screen::new();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -174,6 +176,7 @@ impl Stage {
         let mut changes = pin!(watcher(api, only).default_backoff().applied_objects());
         let (mut follower, mut seen) = (Follower::default(), Seen::default());
         let mut tick = tokio::time::interval(Duration::from_secs(1));
+        let mut told = false;
         loop {
             tokio::select! {
                 () = self.broken() => return Err("something that the demo needs has ended".into()),
@@ -183,6 +186,9 @@ impl Stage {
                         && seen.take(rollout)
                     {
                         follower.show(screen, seen.status())?;
+                        if seen.at_rest() && !std::mem::replace(&mut told, true) {
+                            screen.note("ledger", "waiting for the devices that were pushed to and have not ended")?;
+                        }
                     }
                 }
                 // Devices that were pushed to go on after the end; the ledger is right when it has followed them.
@@ -209,8 +215,8 @@ impl Stage {
 
     /// After a failure: the rollout as it is, the last log lines, and where the whole logs are.
     fn explain(&self, example: &Example) -> Result<()> {
-        let status = self.cluster.ask(["get", "fwr", example.name, "-o", "jsonpath={.status}"]);
-        eprintln!("\nstatus of {}: {}", example.name, status.unwrap_or_else(|error| error.to_string()));
+        let status = self.cluster.ask(["get", "fwr", example.name, "-o", "yaml"]);
+        eprintln!("\n{}", status.unwrap_or_else(|error| error.to_string()));
         eprintln!("\n{}{}", self.operator.tail(25), self.cloud.tail(5));
         let dir = env::temp_dir().join(format!("fota-demo-logs-{}", random()));
         private_dir(&dir)?;

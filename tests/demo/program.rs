@@ -61,7 +61,8 @@ impl Program {
     /// Waits until its log has a line that `pick` takes.
     pub fn says<T>(&self, what: &str, pick: impl Fn(&str) -> Option<T>) -> Result<T> {
         let found = wait::until(what, START_LIMIT, || {
-            let text = fs::read_to_string(&self.log)?;
+            // The shell makes the file when it starts the program, which may be later than now.
+            let text = fs::read_to_string(&self.log).unwrap_or_default();
             let found = text.lines().find_map(&pick);
             match found {
                 None if !self.alive() => Err(format!("{} ended while it was starting", self.name).into()),

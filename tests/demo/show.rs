@@ -2,6 +2,7 @@
 //!
 //! No cursor is ever moved. Colours only on a terminal, and not where `NO_COLOR` is set.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::{Command, Stdio};
@@ -81,7 +82,9 @@ impl Screen {
         let parts = share.parts(width);
         let cells = [(Tint::Good, "█"), (Tint::Bad, "x"), (Tint::Plain, "▒"), (Tint::Quiet, "░")];
         let bar: String = cells.iter().zip(parts).map(|((t, cell), n)| self.tint(*t, &cell.repeat(n))).collect();
-        format!("{bar} {:>4}/{:<4}", share.done, share.total)
+        // Until the job is read, nobody knows how many there are.
+        let total = if share.total > 0 { share.total.to_string() } else { "–".to_owned() };
+        format!("{bar} {:>4} / {total:<4}", share.done)
     }
 
     fn stage(&self, name: &str, share: &Share, state: StageState, text: &str) -> Result<()> {
@@ -93,7 +96,7 @@ impl Screen {
         let state = format!("{:<8}", state.to_string());
         let bar = self.bar(share);
         // A log may be as wide as it likes; on a terminal a line is one line.
-        let bar_width = if self.width < 90 { 20 } else { 30 };
+        let bar_width = if self.width < 90 { 22 } else { 32 };
         let room = self.width.saturating_sub(MARGIN + bar_width + 12);
         let text = if self.terminal { cut(text, room) } else { text.to_owned() };
         self.note(name, &format!("{bar}  {}  {text}", self.tint(tint, &state)))
@@ -110,64 +113,49 @@ fn columns() -> Option<usize> {
 /// Prints what is new in each status.
 #[derive(Debug, Default)]
 pub struct Follower {
-    shown: FirmwareRolloutStatus,
-    /// Decided devices of the running stage when its line was last printed.
-    decided: i64,
+    phase: Option<Phase>,
+    /// What was last printed of each stage, and how many of its devices were decided then.
+    shown: BTreeMap<String, (StageState, String, i64)>,
+    waits: String,
 }
 
 impl Follower {
     /// Prints the changes from the last status to this one.
     pub fn show(&mut self, screen: &Screen, status: &FirmwareRolloutStatus) -> Result<()> {
-        let old = std::mem::replace(&mut self.shown, status.clone());
-        let phase = status.phase.filter(|phase| Some(*phase) != old.phase);
-        if let Some(phase) = phase.filter(|phase| !ended(*phase)) {
-            screen.note("phase", &screen.tint(Tint::Strong, &phase.to_string()))?;
-        }
+        let phase = status.phase.filter(|phase| Some(*phase) != self.phase);
+        self.phase = status.phase;
         for stage in &status.stages {
-            let before = old.stages.iter().find(|s| s.name == stage.name);
+            if let Some(phase) = phase
+                && !ended(phase)
+                && status.step.as_ref() == Some(&stage.name)
+            {
+                screen.note("phase", &screen.tint(Tint::Strong, &phase.to_string()))?;
+            }
             let (share, counted) = share(stage);
-            let news = match before {
-                Some(before) if before.state == stage.state => self.progress(status, &old, stage, counted),
-                _ => {
-                    self.decided = counted.decided();
-                    true
-                }
-            };
+            let text = why(status, stage);
+            let news = self.shown.get(&stage.name).is_none_or(|(state, said, decided)| {
+                let more = (counted.decided() - decided) * 100;
+                // Late devices of a stage that is over are in the ledger at the end.
+                let stride = more > 0 && more >= counted.exposed() * STRIDE_PERCENT;
+                *state != stage.state || (stage.ended_at.is_none() && (*said != text || stride))
+            });
             if news {
-                screen.stage(&stage.name, &share, stage.state, &why(status, stage))?;
+                screen.stage(&stage.name, &share, stage.state, &text)?;
+                self.shown.insert(stage.name.clone(), (stage.state, text, counted.decided()));
             }
         }
         // Waiting for something before any stage began.
-        if status.stages.is_empty()
-            && let Some(next) = status.next.as_ref().filter(|next| old.next.as_ref() != Some(next))
-        {
-            screen.note("waits", &next.because)?;
+        let waits = status.next.as_ref().filter(|_| status.stages.is_empty());
+        let waits = waits.map(|next| next.because.clone()).unwrap_or_default();
+        if !waits.is_empty() && waits != self.waits {
+            screen.note("waits", &waits)?;
         }
+        self.waits = waits;
         if let Some(phase) = phase.filter(|phase| ended(*phase)) {
             let tint = if phase == Phase::Completed { Tint::Good } else { Tint::Bad };
             screen.note("phase", &screen.tint(tint, &phase.to_string()))?;
         }
         Ok(())
-    }
-
-    /// Whether a stage that stayed where it was has news: another reason to wait, or a fifth of its devices.
-    fn progress(
-        &mut self,
-        status: &FirmwareRolloutStatus,
-        old: &FirmwareRolloutStatus,
-        stage: &StageStatus,
-        counted: Ledger,
-    ) -> bool {
-        if status.step.as_deref() != Some(stage.name.as_str()) || stage.ended_at.is_some() {
-            return false;
-        }
-        let word = |s: &FirmwareRolloutStatus| s.next.as_ref().map(|n| n.reason.clone());
-        let stride = (counted.decided() - self.decided) * 100 >= counted.exposed() * STRIDE_PERCENT;
-        let news = word(status) != word(old) || (stride && counted.decided() > self.decided);
-        if news {
-            self.decided = counted.decided();
-        }
-        news
     }
 }
 
