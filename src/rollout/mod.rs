@@ -2,7 +2,7 @@
 //!
 //! Everything here is a plain function over values: the resource, what was observed, and an instant. No async, no
 //! clock, no random, no kube client, no I/O ever comes in, so the same code drives the controller, a plan on paper and
-//! a simulation. [`decide`] is the only place where a decision is made; the other modules are its vocabulary.
+//! a simulation. [`decide()`] is the only place where a decision is made; the other modules are its vocabulary.
 
 pub mod absorb;
 pub mod claim;
