@@ -7,6 +7,7 @@ mod bad;
 mod drive;
 mod edits;
 mod good;
+mod habits;
 mod lost;
 mod refused;
 mod restart;
