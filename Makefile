@@ -8,7 +8,7 @@ target = $$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_di
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
 
-demo: kube ## run a whole rollout here: control plane, simulated cloud, operator
+demo: kube ## run a whole rollout here, or with EXAMPLE=bad-firmware one that is stopped; KEEP=1 leaves it running
 	cargo build --locked --bin fota --example demo
 	@exec "$(target)/debug/examples/demo"
 

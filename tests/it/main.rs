@@ -6,9 +6,15 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+// What the demo draws; a program of its own would have to be linked to test it.
+#[path = "../demo/bar.rs"]
+#[allow(dead_code)]
+mod demo_bar;
+
 mod control_plane;
 mod leftovers;
 mod operator;
+mod readme;
 mod resources;
 mod rights;
 mod virtual_time;
