@@ -208,7 +208,8 @@ fn a_claim_carries_exactly_the_wire_parameters_of_its_stage() {
 fn a_ticket_decides_what_becomes_of_a_claim() {
     let mut rollout = rollout();
     let mut seen = observed(FirmwareStatus::Unverified);
-    write(&mut rollout, &decide(&rollout, &seen, at(0)));
+    let claiming = decide(&rollout, &seen, at(0));
+    write(&mut rollout, &claiming);
     let claim = rollout.status.clone().unwrap().claim.unwrap();
     seen.ticket = Ticket::Fresh;
     let Act::Create(request) = decide(&rollout, &seen, at(1)).act else { panic!("a fresh ticket creates") };
@@ -241,7 +242,7 @@ fn a_ticket_decides_what_becomes_of_a_claim() {
     assert_eq!((&step.act, reason(&step)), (&Act::Wait, "OutcomeUnknown"));
     seen.lookup.empty = 2;
     let step = decide(&rollout, &seen, at(1));
-    assert_eq!((reason(&step), step.status.claim), ("Ambiguous", Some(claim)));
+    assert_eq!((reason(&step), &step.status.claim), ("Ambiguous", &Some(claim)));
 }
 
 fn reading(counts: Ledger, now: i64, settled: bool, consistent: bool) -> JobReading {
