@@ -319,7 +319,10 @@ impl<A: Api, W: Fn() -> Timestamp + Send> Reader<'_, A, W> {
             known.failures = Some((failed, causes));
         }
         let causes = known.failures.map(|(_, causes)| causes).unwrap_or_default();
-        (counts.failed, counts.timed_out, counts.conflict) = (causes.failed, causes.timed_out, causes.conflict);
+        // Tasks may have failed between the count and the list: never more causes than failures.
+        counts.conflict = causes.conflict.min(failed);
+        counts.timed_out = causes.timed_out.min(failed - counts.conflict);
+        counts.failed = failed - counts.conflict - counts.timed_out;
         let told_apart = causes.failed + causes.timed_out + causes.conflict == failed;
         if !told_apart {
             known.failures = None;

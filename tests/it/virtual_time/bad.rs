@@ -2,6 +2,7 @@
 
 use fota::api::Percent;
 use fota::api::status::{Phase, StageState};
+use jiff::SignedDuration;
 
 use super::drive::{Run, stalled};
 use super::good::within;
@@ -79,4 +80,18 @@ fn eight_percent_failures_never_pass_a_limit_of_5() {
 #[test]
 fn twenty_percent_failures_never_pass_a_limit_of_5() {
     always_stopped(0.2, 5);
+}
+
+#[test]
+fn tasks_that_fail_between_the_count_and_the_list_are_not_counted_twice() {
+    // Every reading is checked against the job's total by the driver; half of a poll passes between its two ends.
+    for seed in 1..=20 {
+        for speed in [5, 60, 300] {
+            let rollout = gated(BAD, 90);
+            let switches = switches();
+            let mut run = Run::new(Setting { fleet: fleet(300, 1.0, 0.9), seed, switches, rollout, speed });
+            run.interval = SignedDuration::from_millis(300);
+            run.turns(150);
+        }
+    }
 }

@@ -109,6 +109,17 @@ impl Run {
         let wall = || self.world.wall();
         let findings = now(poll(&self.world, &account, &wanted, &revision, &mut self.polls, wall));
         findings.remember(&self.memory, &rollout);
+        self.check_totals();
+    }
+
+    /// No reading shows more devices than the job has, however its tasks moved while they were counted.
+    fn check_totals(&self) {
+        let Some(rollout) = self.world.rollout(&self.key()) else { return };
+        let observed = self.memory.observed(&rollout, self.world.monotonic());
+        for job in self.state().cloud.jobs() {
+            let Some(reading) = observed.jobs.get(&job.text("JobId").into()) else { continue };
+            assert!(reading.counts.exposed() <= job.total() as i64, "{reading:?} of {}", job.total());
+        }
     }
 
     pub fn advance(&mut self) {
