@@ -85,3 +85,18 @@ fn status_is_small_and_seldom_written_and_quotas_are_kept() {
     assert!(size <= 12 * 1024, "{size}");
     assert!(state.writes <= 40, "{}", state.writes);
 }
+
+#[test]
+fn while_nobody_is_online_nothing_is_promoted() {
+    let mut run = good(1, 0.0, switches());
+    run.until_stage(1, "canary");
+    run.turns(100);
+    let state = run.state();
+    let status = state.status();
+    assert_eq!(audit::accepted(&state.cloud).len(), 2, "the verification and the canary");
+    let canary = status.stages.last().unwrap();
+    assert_eq!((canary.name.as_str(), canary.state), ("canary", StageState::Running));
+    let next = status.next.unwrap();
+    assert_eq!(next.reason, "WaitingForDevices");
+    assert!(next.because.contains("a device to come online"), "{}", next.because);
+}
