@@ -319,11 +319,9 @@ impl<A: Api, W: Fn() -> Timestamp + Send> Reader<'_, A, W> {
             known.failures = Some((failed, causes));
         }
         let causes = known.failures.map(|(_, causes)| causes).unwrap_or_default();
-        // Tasks may have failed between the count and the list: never more causes than failures.
-        counts.conflict = causes.conflict.min(failed);
-        counts.timed_out = causes.timed_out.min(failed - counts.conflict);
-        counts.failed = failed - counts.conflict - counts.timed_out;
         let told_apart = causes.failed + causes.timed_out + causes.conflict == failed;
+        let causes = at_most(causes, failed);
+        (counts.failed, counts.timed_out, counts.conflict) = (causes.failed, causes.timed_out, causes.conflict);
         if !told_apart {
             known.failures = None;
         }
@@ -383,6 +381,32 @@ impl<A: Api, W: Fn() -> Timestamp + Send> Reader<'_, A, W> {
     }
 }
 
+/// Failed tasks by cause, no more of them than the count says: they are listed after the count, and whoever failed in
+/// between was counted in its earlier state.
+fn at_most(mut causes: Ledger, failed: i64) -> Ledger {
+    let mut surplus = (causes.failed + causes.timed_out + causes.conflict - failed).max(0);
+    for cause in [&mut causes.failed, &mut causes.timed_out, &mut causes.conflict] {
+        let less = surplus.min(*cause);
+        *cause -= less;
+        surplus -= less;
+    }
+    causes
+}
+
 fn unknown_package(error: &CallError) -> bool {
     [code::FIRMWARE_NOT_FOUND, code::INVALID_FIRMWARE_ID].iter().any(|c| code::same(&error.code, c))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_failed_after_the_count_is_not_counted_twice() {
+        let causes = |failed, timed_out, conflict| Ledger { failed, timed_out, conflict, ..Ledger::default() };
+        assert_eq!(at_most(causes(20, 3, 1), 13), causes(9, 3, 1));
+        assert_eq!(at_most(causes(2, 3, 1), 3), causes(0, 2, 1));
+        assert_eq!(at_most(causes(2, 3, 1), 6), causes(2, 3, 1));
+        assert_eq!(at_most(causes(2, 3, 1), 9), causes(2, 3, 1), "one that is missing is on its way");
+    }
 }

@@ -71,7 +71,7 @@ pub async fn judge(screen: &Screen, example: &Example, seen: &Seen, admin: &Admi
     let creates: Vec<_> = calls.iter().filter(|call| call.is_create()).collect();
     check(
         creates.len() == example.creates,
-        &format!("the cloud's log has {} creates (promised: {})", creates.len(), example.creates),
+        &format!("creates in the cloud's log: {} (promised: {})", creates.len(), example.creates),
     )?;
     for create in &creates {
         screen.line(&format!("       {}", describe(create)))?;
