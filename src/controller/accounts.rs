@@ -83,8 +83,7 @@ impl Accounts {
     /// person.
     pub async fn ready(&self, key: &Key) -> Result<Ready, Trouble> {
         let Some(resource) = self.resource(key) else {
-            let message = format!("there is no OTAAccount {} in namespace {}", key.name, key.namespace);
-            return Err(waiting("AccountNotFound", message));
+            return Err(self.missing(key).await);
         };
         if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(key)
             && known.generation == resource.metadata.generation
@@ -104,6 +103,19 @@ impl Accounts {
         let generation = resource.metadata.generation;
         all.insert(key.clone(), Known { generation, read: clock::monotonic(), outcome: outcome.clone() });
         outcome
+    }
+
+    /// An account that the store lacks: it may be new, or the store is not filled yet. A rollout waits for the store also
+    /// when the account exists, because the store is what tells which rollouts share a product.
+    async fn missing(&self, key: &Key) -> Trouble {
+        let accounts: Api<OTAAccount> = Api::namespaced(self.kube.clone(), &key.namespace);
+        match tokio::time::timeout(API_TIMEOUT, accounts.get_opt(&key.name)).await {
+            Ok(Ok(None)) => {
+                let message = format!("there is no OTAAccount {} in namespace {}", key.name, key.namespace);
+                waiting("AccountNotFound", message)
+            }
+            _ => waiting("ReadingAccount", format!("OTAAccount {} is being read", key.name)),
+        }
     }
 
     async fn resolve(&self, key: &Key, resource: &OTAAccount) -> Result<Ready, Trouble> {

@@ -12,7 +12,11 @@ pub fn before<'a>(
     others: impl Iterator<Item = &'a FirmwareRollout>,
 ) -> Option<&'a FirmwareRollout> {
     let running = is_running(rollout);
-    let age = |r: &FirmwareRollout| (r.metadata.creation_timestamp.clone().map(|t| t.0), r.metadata.uid.clone());
+    // Timestamps have whole seconds: what one `kubectl apply` made at once goes by name.
+    let age = |r: &FirmwareRollout| {
+        let meta = &r.metadata;
+        (meta.creation_timestamp.clone().map(|t| t.0), meta.name.clone(), meta.uid.clone())
+    };
     others
         .filter(|other| other.metadata.uid != rollout.metadata.uid)
         .filter(|other| {
@@ -73,6 +77,14 @@ mod tests {
         assert!(before(&young, stuck.iter()).is_none());
         let done = [rollout("old", 1, stands(Situation::ready("Completed", "…"))), young.clone()];
         assert!(before(&young, done.iter()).is_none());
+    }
+
+    #[test]
+    fn those_made_in_the_same_second_go_by_name() {
+        let (a, b) = (rollout("a", 1, None), rollout("b", 1, None));
+        let all = [b.clone(), a.clone()];
+        assert_eq!(before(&b, all.iter()).unwrap().metadata.name.as_deref(), Some("a"));
+        assert!(before(&a, all.iter()).is_none());
     }
 
     #[test]
