@@ -148,7 +148,11 @@ impl<A: Api, W: Fn() -> Timestamp + Send> Reader<'_, A, W> {
         } else {
             polls.lookup = None;
         }
-        if let Some(named) = &wanted.firmware {
+        // A package that may be rolled out stays so. Where no job is read it is read all the same: the cloud's clock
+        // comes with the answer, and the next claim needs it.
+        let known = matches!(&polls.firmware, Some(Ok(firmware)) if firmware.status.allows_upgrades());
+        let job_read = wanted.jobs.iter().any(|job| job.cadence == Cadence::EveryPoll);
+        if let Some(named) = wanted.firmware.as_ref().filter(|_| !(known && job_read)) {
             self.firmware(&wanted.product_key, named, polls).await?;
         }
         polls.jobs.retain(|id, _| wanted.jobs.iter().any(|w| w.id == *id));
@@ -184,9 +188,6 @@ impl<A: Api, W: Fn() -> Timestamp + Send> Reader<'_, A, W> {
     }
 
     async fn firmware(&mut self, product: &str, named: &FirmwareRef, polls: &mut Polls) -> Result<(), CallError> {
-        if matches!(&polls.firmware, Some(Ok(firmware)) if firmware.status.allows_upgrades()) && self.skew.is_some() {
-            return Ok(());
-        }
         let asked = (self.wall)();
         let candidates = match (&named.id, &named.version) {
             (Some(id), _) => match calls::query_firmware(self.api, self.ctx, &FirmwareId::new(id.clone())).await {
