@@ -83,7 +83,7 @@ impl Cluster {
         prune(&mut object);
         let object = Arc::new(object);
         let mut overlay = self.overlay.lock().unwrap_or_else(PoisonError::into_inner);
-        overlay.insert(Key::of(&object), object.clone());
+        overlay.insert(Key::of(&*object), object.clone());
         object
     }
 

@@ -64,11 +64,6 @@ impl Memory {
         change(self.lock().entry(uid(rollout)).or_default())
     }
 
-    /// Forgets a rollout that is gone.
-    pub fn forget(&self, uid: &str) {
-        self.lock().remove(uid);
-    }
-
     /// Keeps only these rollouts.
     pub fn retain(&self, mut keep: impl FnMut(&str) -> bool) {
         self.lock().retain(|uid, _| keep(uid));

@@ -59,7 +59,7 @@ pub async fn run(
         ticks.tick().await;
         let mut live = Vec::new();
         for cached in cluster.all() {
-            let key = Key::of(&cached);
+            let key = Key::of(&*cached);
             let Some(rollout) = cluster.rollout(&key) else { continue };
             let Some(uid) = rollout.metadata.uid.clone() else { continue };
             live.push(uid.clone());

@@ -33,7 +33,7 @@ pub async fn run(kube: kube::Client, cluster: Arc<Cluster>) {
     let mut asked: BTreeMap<Key, (Option<i64>, bool, Instant)> = BTreeMap::new();
     loop {
         let accounts = cluster.accounts().all();
-        let keys: Vec<Key> = accounts.iter().map(|a| key_of(a)).collect();
+        let keys: Vec<Key> = accounts.iter().map(|a| Key::of(&**a)).collect();
         asked.retain(|key, _| keys.contains(key));
         for (account, key) in accounts.iter().zip(keys) {
             let generation = account.metadata.generation;
@@ -49,13 +49,6 @@ pub async fn run(kube: kube::Client, cluster: Arc<Cluster>) {
             tell(&kube, account, found).await;
         }
         tokio::time::sleep(LOOK).await;
-    }
-}
-
-fn key_of(account: &OTAAccount) -> Key {
-    Key {
-        namespace: account.metadata.namespace.clone().unwrap_or_default(),
-        name: account.metadata.name.clone().unwrap_or_default(),
     }
 }
 
@@ -84,7 +77,7 @@ async fn tell(kube: &kube::Client, account: &OTAAccount, found: Result<(), Troub
     if old == new {
         return;
     }
-    let key = key_of(account);
+    let key = Key::of(account);
     let body = json!({
         "apiVersion": OTAAccount::api_version(&()),
         "kind": OTAAccount::kind(&()),

@@ -114,15 +114,12 @@ where
 
 /// The rollouts that use an account.
 fn users_of(store: &reflector::Store<FirmwareRollout>, account: &OTAAccount) -> Vec<ObjectRef<FirmwareRollout>> {
-    let key = Key {
-        namespace: account.metadata.namespace.clone().unwrap_or_default(),
-        name: account.metadata.name.clone().unwrap_or_default(),
-    };
+    let key = Key::of(account);
     store.state().iter().filter(|r| account_of(r) == key).map(|r| ObjectRef::from_obj(&**r)).collect()
 }
 
 async fn reconcile(rollout: Arc<FirmwareRollout>, context: Arc<Context>) -> Result<Action, PassFailed> {
-    let key = Key::of(&rollout);
+    let key = Key::of(&*rollout);
     for _ in 0..PASSES {
         match pass(&*context.cluster, &context.memory, &key, context.cadences.progress).await {
             After::Again => {}

@@ -15,7 +15,7 @@ use crate::rollout::decide::Pending;
 use crate::rollout::observed::{Account, Trouble};
 use crate::rollout::story::Note;
 
-/// Names a rollout: namespace and name.
+/// Names a rollout or an account: namespace and name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     /// Namespace.
@@ -26,11 +26,9 @@ pub struct Key {
 
 impl Key {
     /// The key of an object.
-    pub fn of(rollout: &FirmwareRollout) -> Self {
-        Self {
-            namespace: rollout.metadata.namespace.clone().unwrap_or_default(),
-            name: rollout.metadata.name.clone().unwrap_or_default(),
-        }
+    pub fn of<K: kube::Resource>(object: &K) -> Self {
+        let meta = object.meta();
+        Self { namespace: meta.namespace.clone().unwrap_or_default(), name: meta.name.clone().unwrap_or_default() }
     }
 }
 
