@@ -26,6 +26,14 @@ impl Process {
         Ok(Self { pid, start })
     }
 
+    /// The process that has this number now, or had it until a moment ago.
+    ///
+    /// For a number that a parent just reported: a child that ended at once may be gone already, and no later process
+    /// started at tick 0.
+    pub fn of_child(pid: u32) -> Self {
+        Self::of(pid).unwrap_or(Self { pid, start: 0 })
+    }
+
     /// Whether it still runs. One that has ended and was not waited for yet does not.
     pub fn alive(self) -> bool {
         stat(self.pid).is_some_and(|(state, start)| start == self.start && !matches!(state, 'Z' | 'X'))

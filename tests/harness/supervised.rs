@@ -73,8 +73,8 @@ impl Supervised {
             BufReader::new(stdout).read_line(&mut line)?;
         }
         let pid = line.trim().parse().map_err(|_| format!("{name}: its supervisor did not start it"))?;
-        // The shell has not waited for it, so even a server that failed at once still has its number.
-        let server = Process::of(pid)?;
+        // Some shells reap a child as soon as it ends: a server that failed at once may be gone by now.
+        let server = Process::of_child(pid);
         Ok(Self { name, supervisor, hold, server, dir: dir.to_owned() })
     }
 

@@ -187,6 +187,16 @@ fn a_server_that_ended_by_itself_is_seen_and_its_log_kept() {
 }
 
 #[test]
+fn a_child_that_was_reaped_before_anyone_looked_has_ended() {
+    let mut child = Command::new("true").spawn().unwrap();
+    child.wait().unwrap();
+    let gone = Process::of_child(child.id());
+    assert!(!gone.alive());
+    // Sending to it does nothing, whoever has its number by now.
+    gone.signal("KILL").unwrap();
+}
+
+#[test]
 fn a_number_that_passed_to_another_process_is_not_the_same_process() {
     let current = Process::current().unwrap();
     assert!(current.alive());
