@@ -13,11 +13,11 @@ demo: kube ## run a whole rollout here, or with EXAMPLE=bad-firmware one that is
 	@exec "$(target)/debug/examples/demo"
 
 test: kube ## run every test against a real etcd and kube-apiserver
-	cargo test --locked
+	cargo test --locked --features sabotage
 
 lint: toolchain ## check formatting, clippy, documentation and shell scripts
 	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --all-targets --features sabotage -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps --lib
 	@for script in .ci/run $$(find . -name target -prune -o -name '*.sh' -print); do bash -n "$$script" || exit 1; done
 

@@ -7,4 +7,5 @@ pub mod cloud;
 pub mod controller;
 pub mod ota;
 pub mod rollout;
+pub mod sabotage;
 pub mod telemetry;

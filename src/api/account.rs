@@ -4,7 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, Span};
+use super::{Condition, Span, Time};
 
 /// A cloud account that rollouts use through `spec.accountRef`, in the same namespace.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +45,27 @@ pub struct OTAAccountSpec {
     /// unclear answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub list_lag: Option<Span>,
+    /// Whether a create that got no answer may be sent again as it was: `Nonce` where the cloud's gateway refuses the
+    /// second copy, `Settle` (the default until `fota doctor` has found out) where nobody knows: then its outcome is
+    /// only looked up, once no copy of it can arrive any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Replay>,
+    /// Who shares this account's quota, and so one owner among the operator's replicas. Default: the access key id.
+    /// Accounts with different keys of one cloud account should name the same group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
+        .message("must be lower-case letters, digits and '-', such as prod-shanghai"))]
+    pub quota_group: Option<String>,
+}
+
+/// What may be done about a create that got no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Replay {
+    /// The identical request is sent again: the gateway refuses a nonce that it has seen.
+    Nonce,
+    /// Nothing is sent again: wait until no copy can arrive any more, then look.
+    Settle,
 }
 
 /// Where the access keys come from.
@@ -76,4 +97,70 @@ pub struct OTAAccountStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+    /// The first time that this account showed a tag of ours on a job: from then on a look-up by tag proves something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag_echo: Option<TagEcho>,
+    /// What `fota doctor` found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doctor: Option<Diagnosis>,
+}
+
+/// A tag of ours was seen on a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TagEcho {
+    /// Digest of endpoint, instance and access key: of another account it would prove nothing.
+    #[schemars(length(max = 32))]
+    pub subject: String,
+    /// The operation whose answer carried it.
+    #[schemars(length(max = 64))]
+    pub operation: String,
+    /// When.
+    pub at: Time,
+}
+
+/// What `fota doctor` found out about an account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Diagnosis {
+    /// Digest of endpoint, instance and access key that it speaks of.
+    #[schemars(length(max = 32))]
+    pub subject: String,
+    /// When it was made.
+    pub at: Time,
+    /// What `spec.replay` is where it is not set; absent: not found out, which counts as Settle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Replay>,
+    /// What `spec.listLag` is where it is not set; absent: not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list_lag: Option<Span>,
+    /// One line for each assumption.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub findings: Vec<Finding>,
+}
+
+/// One assumption, checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// One CamelCase word: Clock, Actions, NonceReplay, TagsQueried, TagsListed, ListLag, GrayBase…
+    #[schemars(length(max = 64))]
+    pub name: String,
+    /// Whether it holds.
+    pub holds: Holds,
+    /// One sentence for a person.
+    #[schemars(length(max = 512))]
+    pub message: String,
+}
+
+/// Whether an assumption holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Holds {
+    /// Seen to hold.
+    Yes,
+    /// Seen not to hold.
+    No,
+    /// Not tried, or without a clear result.
+    Unknown,
 }

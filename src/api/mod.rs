@@ -16,7 +16,7 @@ pub mod span;
 pub mod status;
 pub mod time;
 
-pub use account::{OTAAccount, OTAAccountSpec, OTAAccountStatus};
+pub use account::{OTAAccount, OTAAccountSpec, OTAAccountStatus, Replay};
 pub use condition::Condition;
 pub use percent::Percent;
 pub use rollout::{FirmwareRollout, FirmwareRolloutSpec};

@@ -14,10 +14,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("telemetry", &["clock"]),
     ("api", &[]),
-    ("ota", &["api", "clock", "telemetry"]),
-    ("rollout", &["api", "ota"]),
+    ("ota", &["api", "clock", "sabotage", "telemetry"]),
+    ("sabotage", &[]),
+    ("rollout", &["api", "ota", "sabotage"]),
     ("cloud", &["api", "ota", "clock", "telemetry"]),
-    ("controller", &["api", "ota", "rollout", "clock", "telemetry"]),
+    ("controller", &["api", "ota", "rollout", "clock", "sabotage", "telemetry"]),
     ("cli", &["api", "ota", "rollout", "cloud", "controller", "clock", "telemetry"]),
 ];
 
