@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, ResourceExt as _};
 
-use crate::api::{OTAAccount, Span};
+use crate::api::{OTAAccount, Replay, Span};
 use crate::clock;
 use crate::ota::client::{Client, Limits, SharedQuota};
 use crate::ota::credentials::Credentials;
@@ -143,6 +143,8 @@ impl Accounts {
             instance_id: resource.spec.instance_id.clone(),
             access_key: credentials.digest(),
             list_lag: resource.spec.list_lag.as_ref().map_or(effective::LIST_LAG, Span::length),
+            replay: resource.spec.replay.unwrap_or(Replay::Settle),
+            tag_echoed: false,
         };
         let quota = self.quota(credentials.id());
         let client = Client::new(endpoint, credentials, quota, Limits::default())

@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
+use crate::api::status::Claim;
 use crate::api::{FirmwareRollout, FirmwareRolloutStatus};
+use crate::ota::Request;
 use crate::ota::outcome::Outcome;
+use crate::rollout::observed::{self, Verdict};
 use crate::rollout::{Act, Step, absorb, decide, story};
 
 use super::memory::Memory;
@@ -101,16 +104,19 @@ async fn carry_out<W: World>(
             if !memory.redeem(rollout, &claim, world.monotonic()) {
                 return Ok(After::Again);
             }
-            let outcome = world.create(rollout, &request).await;
-            match &outcome {
-                Outcome::Accepted { job_id, request_id, .. } => {
-                    info!(rollout = %key, stage = %claim.stage, job = %job_id, request = %request_id, "job created");
-                }
-                Outcome::Rejected(error) | Outcome::Unknown(error) => {
-                    warn!(rollout = %key, stage = %claim.stage, %error, "create not accepted");
-                }
+            let outcome = send(world, memory, key, rollout, &claim, &request, true).await;
+            if observed::verdict(&outcome) == Verdict::PutOff {
+                return Ok(After::Again);
             }
             record(world, key, rollout, &step.status, &outcome).await
+        }
+        Act::Replay(request) => {
+            let Some(claim) = rollout.status.as_ref().and_then(|s| s.claim.clone()) else { return Ok(After::Again) };
+            match send(world, memory, key, rollout, &claim, &request, false).await {
+                outcome @ Outcome::Accepted { .. } => record(world, key, rollout, &step.status, &outcome).await,
+                // What it says is in the memory: the next decision tells of it.
+                _ => Ok(After::Again),
+            }
         }
         Act::Cancel(job, pending) => match world.cancel(rollout, &job, pending).await {
             Ok(()) => {
@@ -127,6 +133,29 @@ async fn carry_out<W: World>(
             }
         },
     }
+}
+
+/// Sends a claim's create and notes how that ended.
+async fn send<W: World>(
+    world: &W,
+    memory: &Memory,
+    key: &Key,
+    rollout: &FirmwareRollout,
+    claim: &Claim,
+    request: &Request,
+    ticketed: bool,
+) -> Outcome {
+    let outcome = world.create(rollout, request).await;
+    memory.sent(rollout, claim, &outcome, ticketed, world.monotonic());
+    match &outcome {
+        Outcome::Accepted { job_id, request_id, .. } => {
+            info!(rollout = %key, stage = %claim.stage, job = %job_id, request = %request_id, "job created");
+        }
+        Outcome::Rejected(error) | Outcome::Unknown(error) => {
+            warn!(rollout = %key, stage = %claim.stage, epoch = claim.epoch, %error, "create not accepted");
+        }
+    }
+    outcome
 }
 
 /// Writes what a create's outcome makes of the status: on a conflict, of the newer version, as long as its claim is the

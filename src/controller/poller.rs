@@ -18,7 +18,7 @@ use crate::rollout::wanted::{Wanted, wanted};
 use super::cluster::Cluster;
 use super::memory::Memory;
 use super::pass;
-use super::poll::{self, Polls};
+use super::poll::{self, Moment, Polls};
 use super::world::{Key, World as _};
 
 /// Rollouts read at the same time. Their calls share each account's quota anyway.
@@ -95,7 +95,8 @@ pub async fn run(
 async fn read(cluster: &Cluster, memory: &Memory, rollout: &FirmwareRollout, wants: &Wanted, polls: &mut Polls) {
     let Ok(ready) = cluster.ready(rollout).await else { return };
     let revision = revision::of_spec(&rollout.spec);
-    poll::poll(&*ready.client, &ready.account, wants, &revision, polls, clock::wall).await.remember(memory, rollout);
+    let clock = || Moment { wall: cluster.wall(), monotonic: cluster.monotonic() };
+    poll::poll(&*ready.client, &ready.account, wants, &revision, polls, clock).await.remember(memory, rollout);
 }
 
 /// Due by time; or sooner, because something else is wanted now or a cancel's effect is awaited.
