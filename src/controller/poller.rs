@@ -95,7 +95,11 @@ pub async fn run(
 async fn read(cluster: &Cluster, memory: &Memory, rollout: &FirmwareRollout, wants: &Wanted, polls: &mut Polls) {
     let Ok(ready) = cluster.ready(rollout).await else { return };
     let revision = revision::of_spec(&rollout.spec);
-    poll::poll(&*ready.client, &ready.account, wants, &revision, polls, clock::wall).await.remember(memory, rollout);
+    let found = poll::poll(&*ready.client, &ready.account, wants, &revision, polls, clock::wall).await;
+    if let Some(operation) = found.echoed {
+        cluster.accounts().echoed(&ready.account, operation);
+    }
+    found.remember(memory, rollout);
 }
 
 /// Due by time; or sooner, because something else is wanted now or a cancel's effect is awaited.

@@ -10,7 +10,7 @@ use super::decide::{Act, Step, decide};
 use super::observed::{Account, JobReading, Observed, Ticket, Trouble};
 use super::{absorb, stage};
 use crate::api::status::{Ledger, Phase, StageState};
-use crate::api::{FINALIZER, FirmwareRollout};
+use crate::api::{FINALIZER, FirmwareRollout, Replay};
 use crate::ota::firmware::{Firmware, FirmwareStatus};
 use crate::ota::id::{FirmwareId, JobId};
 use crate::ota::job::{Job, JobStatus, JobType};
@@ -66,6 +66,8 @@ fn observed(status: FirmwareStatus) -> Observed {
         instance_id: Some("iot-1".into()),
         access_key: "k".into(),
         list_lag: Duration::from_secs(1),
+        replay: Replay::Nonce,
+        tag_echoed: true,
     };
     Observed {
         account: Some(Ok(account)),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::status::{JobView, Ledger};
-use crate::api::{Span, Time};
+use crate::api::{Replay, Span, Time};
 use crate::ota::firmware::Firmware;
 use crate::ota::id::JobId;
 use crate::ota::job::{Job, JobStatus};
@@ -51,6 +51,19 @@ pub struct Account {
     pub access_key: String,
     /// How long a new job may be missing from lists.
     pub list_lag: Duration,
+    /// Whether a create without an answer may be sent again as it was.
+    pub replay: Replay,
+    /// Whether this account has shown a tag on a job: only then does a look-up that finds none prove something.
+    pub tag_echoed: bool,
+}
+
+impl Account {
+    /// Names what findings about the account speak of: endpoint, instance and access key. Of another subject they prove
+    /// nothing.
+    pub fn subject(&self) -> String {
+        let instance = self.instance_id.as_deref().unwrap_or_default();
+        revision::hex(["account", self.endpoint.as_str(), instance, self.access_key.as_str()], 8)
+    }
 }
 
 /// Why something cannot be had.

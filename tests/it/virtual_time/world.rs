@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use fota::api::{FINALIZER, FirmwareRollout, FirmwareRolloutStatus, TAG_KEY, status::StageState};
+use fota::api::{FINALIZER, FirmwareRollout, FirmwareRolloutStatus, Replay, TAG_KEY, status::StageState};
 use fota::cloud::{Call, Clocks, Cloud, Edition, Faults, Fleet, Switches};
 use fota::controller::world::{Key, World, WriteError};
 use fota::ota::calls::{self, CallContext, CancelFlags};
@@ -73,6 +73,8 @@ impl Virtual {
             instance_id: None,
             access_key: "digest".to_owned(),
             list_lag: Duration::from_secs(1),
+            replay: Replay::Nonce,
+            tag_echoed: true,
         };
         Self(Mutex::new(State {
             wall: start,
