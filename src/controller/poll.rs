@@ -9,7 +9,6 @@ use jiff::{SignedDuration, Timestamp};
 use crate::api::rollout::FirmwareRef;
 use crate::api::status::{Claim, Ledger};
 use crate::api::{FirmwareRollout, TAG_KEY};
-use crate::ota::Api;
 use crate::ota::calls::{self, CallContext};
 use crate::ota::code::{self, Class as CodeClass};
 use crate::ota::firmware::Firmware;
@@ -18,6 +17,7 @@ use crate::ota::job::Job;
 use crate::ota::outcome::{CallError, Read};
 use crate::ota::polling::{self, Tally};
 use crate::ota::task::TaskStatus;
+use crate::ota::{Api, Operation};
 use crate::rollout::firmware;
 use crate::rollout::observed::{Account, Empty, Found, JobReading, Lookup, RunLedger, Trouble};
 use crate::rollout::wanted::{Cadence, Wanted, WantedJob};
@@ -83,6 +83,8 @@ pub struct Findings {
     ledger: Option<RunLedger>,
     cloud: Option<(Timestamp, Duration)>,
     trouble: Option<Trouble>,
+    /// The operation whose answer showed a tag of ours on a job.
+    pub echoed: Option<Operation>,
 }
 
 impl Findings {
@@ -112,7 +114,7 @@ pub async fn poll<A: Api>(
     if polls.revision != revision {
         (polls.firmware, polls.revision) = (None, revision.to_owned());
     }
-    let mut reader = Reader { api, ctx: &ctx, account, clock: &clock, cloud: None };
+    let mut reader = Reader { api, ctx: &ctx, account, clock: &clock, cloud: None, echoed: None };
     let outcome = reader.read(wanted, polls).await;
     polls.polls = polls.polls.wrapping_add(1);
     Findings {
@@ -122,6 +124,7 @@ pub async fn poll<A: Api>(
         ledger: outcome.as_ref().ok().cloned().flatten(),
         cloud: reader.cloud,
         trouble: outcome.err().map(|error| trouble(&error)),
+        echoed: reader.echoed,
     }
 }
 
@@ -148,6 +151,7 @@ struct Reader<'a, A, C> {
     account: &'a Account,
     clock: &'a C,
     cloud: Option<(Timestamp, Duration)>,
+    echoed: Option<Operation>,
 }
 
 impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
@@ -224,6 +228,9 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
         let firmware = FirmwareId::new(claim.call.firmware_id.clone());
         let read = calls::all_jobs_of_firmware(self.api, self.ctx, &firmware).await?;
         self.note(&read);
+        if read.value.jobs.iter().any(|job| job.tag(TAG_KEY).is_some()) {
+            self.echoed = Some(Operation::ListOTAJobByFirmware);
+        }
         let mut found = Vec::new();
         let (mut asked_for, mut complete) = (0, read.value.complete);
         // The youngest first: the job that is looked for was made just now.
@@ -240,6 +247,9 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
                 }
                 asked_for += 1;
                 let full = calls::query_job(self.api, self.ctx, &job.job_id).await?.value;
+                if full.tag(TAG_KEY).is_some() {
+                    self.echoed = Some(Operation::QueryOTAJob);
+                }
                 let ours = full.tag(TAG_KEY) == Some(claim.token.as_str());
                 if !ours {
                     state.foreign.insert(job.job_id.clone());
@@ -279,6 +289,9 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
         }
         let job = calls::query_job(self.api, self.ctx, id).await?;
         self.note(&job);
+        if job.value.tag(TAG_KEY).is_some() {
+            self.echoed = Some(Operation::QueryOTAJob);
+        }
         Ok((tally, job))
     }
 

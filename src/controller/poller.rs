@@ -96,7 +96,11 @@ async fn read(cluster: &Cluster, memory: &Memory, rollout: &FirmwareRollout, wan
     let Ok(ready) = cluster.ready(rollout).await else { return };
     let revision = revision::of_spec(&rollout.spec);
     let clock = || Moment { wall: cluster.wall(), monotonic: cluster.monotonic() };
-    poll::poll(&*ready.client, &ready.account, wants, &revision, polls, clock).await.remember(memory, rollout);
+    let found = poll::poll(&*ready.client, &ready.account, wants, &revision, polls, clock).await;
+    if let Some(operation) = found.echoed {
+        cluster.accounts().echoed(&ready.account, operation);
+    }
+    found.remember(memory, rollout);
 }
 
 /// Due by time; or sooner, because something else is wanted now or a cancel's effect is awaited.

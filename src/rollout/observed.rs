@@ -57,10 +57,19 @@ pub struct Account {
     pub access_key: String,
     /// How long a new job may be missing from lists.
     pub list_lag: Duration,
-    /// Whether the gateway is known to refuse the second copy of a request.
+    /// Whether a create without an answer may be sent again as it was.
     pub replay: Replay,
-    /// Whether this account has shown a tag of ours on a job: without that, an empty look-up proves nothing.
+    /// Whether this account has shown a tag on a job: only then does a look-up that finds none prove something.
     pub tag_echoed: bool,
+}
+
+impl Account {
+    /// Names what findings about the account speak of: endpoint, instance and access key. Of another subject they prove
+    /// nothing.
+    pub fn subject(&self) -> String {
+        let instance = self.instance_id.as_deref().unwrap_or_default();
+        revision::hex(["account", self.endpoint.as_str(), instance, self.access_key.as_str()], 8)
+    }
 }
 
 /// Why something cannot be had.

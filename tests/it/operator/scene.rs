@@ -74,7 +74,7 @@ impl Scene {
         }));
         scene.apply(&json!({
             "apiVersion": "fota.dev/v1alpha1", "kind": "OTAAccount", "metadata": {"name": "cloud"},
-            "spec": {"endpoint": format!("http://{address}"), "listLag": "500ms",
+            "spec": {"endpoint": format!("http://{address}"), "listLag": "1s", "replay": "Nonce",
                      "credentials": {"secretRef": {"name": "keys"}}},
         }));
         scene
