@@ -30,6 +30,12 @@ pub const FIELD_MANAGER: &str = "fota";
 pub const FINALIZER: &str = "fota.dev/jobs";
 /// Annotation, token-valued: release a deleted rollout without cancelling its jobs.
 pub const ORPHAN: &str = "fota.dev/orphan";
+/// Annotation, token-valued: start and promote nothing until `resume`.
+pub const PAUSE: &str = "fota.dev/pause";
+/// Annotation, token-valued: go on after `pause`.
+pub const RESUME: &str = "fota.dev/resume";
+/// Annotation, token-valued: cancel what is pending and start nothing more until `retry` or new firmware.
+pub const ABORT: &str = "fota.dev/abort";
 /// Annotation, token-valued: try again what failed, was aborted, or needs a person's word.
 pub const RETRY: &str = "fota.dev/retry";
 /// Annotation: the JobId of a job that this rollout shall take for its own.

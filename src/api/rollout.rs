@@ -63,6 +63,9 @@ pub struct FirmwareRolloutSpec {
     /// Start nothing new and promote nothing. A running job goes on: the cloud has no pause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
+    /// What deleting this rollout does to its jobs: `Cancel` (the default) their pending tasks, or `Orphan`: leave them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
     /// Defaults for every upgrade job; a step may override them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<Delivery>,
@@ -86,6 +89,15 @@ pub struct FirmwareRolloutSpec {
     /// Everyone who is left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub full: Option<Full>,
+}
+
+/// What deleting a rollout does to its jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DeletionPolicy {
+    /// Their pending tasks are cancelled first.
+    Cancel,
+    /// They are left as they are.
+    Orphan,
 }
 
 /// Which package: an id, or a version (with its module), or both, which must then agree with the cloud.

@@ -50,6 +50,13 @@ pub struct FirmwareRolloutStatus {
     /// A create that was promised and whose job is not recorded yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<Claim>,
+    /// Paused by the annotation `fota.dev/pause`; `fota.dev/resume` ends it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
+    /// The last value of each command annotation that was acted upon: a value acts once.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 16))]
+    pub handled: BTreeMap<String, String>,
     /// The stages that were reached, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 24), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
@@ -76,10 +83,12 @@ pub enum Phase {
     Full,
     /// Every stage passed.
     Completed,
-    /// Suspended.
+    /// Suspended, or paused by command.
     Paused,
     /// A gate failed, or the verification did.
     Failed,
+    /// A person stopped it.
+    Aborted,
 }
 
 impl fmt::Display for Phase {
@@ -373,10 +382,27 @@ pub struct StageStatus {
     /// The cloud's refusal of its last create.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<Refusal>,
-    /// Its jobs, oldest first.
+    /// What its later attempts retry.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
+    pub retries: Vec<RetryList>,
+    /// Its jobs, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
     pub jobs: Vec<JobStatus>,
+}
+
+/// The devices that an attempt retries: those whose tasks of the attempt before had failed or were cancelled by then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RetryList {
+    /// The attempt that retries them.
+    pub attempt: i32,
+    /// Their names, by digest: the cloud's task lists must reproduce it.
+    pub devices: DeviceList,
+    /// When the last of those tasks had ended, by the cloud's clock: what ended later is not in the list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
 }
 
 /// Kinds of stages.
@@ -409,6 +435,8 @@ pub enum StageState {
     Skipped,
     /// Its gate failed.
     Failed,
+    /// A person stopped the run while it was in this stage.
+    Aborted,
 }
 
 impl fmt::Display for StageState {

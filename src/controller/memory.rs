@@ -13,7 +13,9 @@ use crate::api::status::Claim;
 use crate::ota::firmware::Firmware;
 use crate::ota::id::JobId;
 use crate::ota::outcome::Outcome;
-use crate::rollout::observed::{self, JobReading, Lookup, Observed, RunLedger, Sends, Ticket, Trouble, Verdict};
+use crate::rollout::observed::{
+    self, JobReading, Lookup, Observed, RunLedger, Sends, Ticket, Trouble, Unfinished, Verdict,
+};
 use crate::sabotage::{Bad, on};
 
 /// How long after its claim's acknowledgement a ticket may be used, by the monotonic clock.
@@ -36,6 +38,8 @@ pub struct Known {
     pub cancelled: BTreeMap<JobId, Timestamp>,
     /// Its devices, each counted once.
     pub ledger: Option<RunLedger>,
+    /// The devices that a retry has to take.
+    pub unfinished: Option<Unfinished>,
     /// The look-up of a claim's tag, and of which one (token and epoch).
     pub lookup: Option<(String, i32, Lookup)>,
     /// The last `Date` of the cloud, and when it was seen by the monotonic clock.
@@ -141,6 +145,7 @@ impl Memory {
                 })
                 .collect(),
             ledger: known.ledger.clone(),
+            unfinished: known.unfinished.clone(),
             // A look-up speaks of one claim only.
             lookup: known
                 .lookup

@@ -11,7 +11,7 @@ use crate::api::{FirmwareRollout, FirmwareRolloutStatus};
 use crate::ota::Request;
 use crate::ota::outcome::Outcome;
 use crate::rollout::observed::{self, Verdict};
-use crate::rollout::{Act, Step, absorb, decide, story};
+use crate::rollout::{Act, Step, absorb, decide, stage, story};
 
 use super::memory::Memory;
 use super::world::{Key, World, WriteError};
@@ -192,6 +192,9 @@ async fn write<W: World>(
     rollout: &FirmwareRollout,
     status: &FirmwareRolloutStatus,
 ) -> Result<(), WriteError> {
+    if let Some(why) = stage::violation(&rollout.status.clone().unwrap_or_default(), status) {
+        return Err(WriteError::Other(format!("a status that must not be: {why}")));
+    }
     world.write_status(rollout, status).await?;
     let notes = story::events(&rollout.status.clone().unwrap_or_default(), status);
     world.announce(rollout, &notes).await;

@@ -19,7 +19,7 @@ use crate::ota::polling::{self, Tally};
 use crate::ota::task::TaskStatus;
 use crate::ota::{Api, Operation};
 use crate::rollout::firmware;
-use crate::rollout::observed::{Account, Empty, Found, JobReading, Lookup, RunLedger, Trouble};
+use crate::rollout::observed::{Account, Empty, Found, JobReading, Lookup, RunLedger, Trouble, Unfinished};
 use crate::rollout::wanted::{Cadence, Wanted, WantedJob};
 
 use super::census::{Census, Class, Counted, is_silent};
@@ -81,6 +81,7 @@ pub struct Findings {
     jobs: BTreeMap<JobId, JobReading>,
     lookup: Option<(String, i32, Lookup)>,
     ledger: Option<RunLedger>,
+    unfinished: Option<Unfinished>,
     cloud: Option<(Timestamp, Duration)>,
     trouble: Option<Trouble>,
     /// The operation whose answer showed a tag of ours on a job.
@@ -94,6 +95,7 @@ impl Findings {
             known.firmware = self.firmware;
             known.jobs = self.jobs;
             known.lookup = self.lookup;
+            known.unfinished = self.unfinished;
             known.ledger = self.ledger.or_else(|| known.ledger.take());
             known.cloud = self.cloud.or(known.cloud);
             known.trouble = self.trouble;
@@ -116,14 +118,17 @@ pub async fn poll<A: Api>(
     }
     let mut reader = Reader { api, ctx: &ctx, account, clock: &clock, cloud: None, echoed: None };
     let outcome = reader.read(wanted, polls).await;
+    let unfinished = if outcome.is_ok() { reader.unfinished(&wanted.unfinished).await } else { Ok(None) };
+    let (unfinished, missed) = unfinished.map_or_else(|error| (None, Some(error)), |names| (names, None));
     polls.polls = polls.polls.wrapping_add(1);
     Findings {
         firmware: polls.firmware.clone(),
         jobs: polls.jobs.iter().filter_map(|(id, j)| Some((id.clone(), j.reading.clone()?))).collect(),
         lookup: polls.lookup.as_ref().map(|l| (l.token.clone(), l.epoch, l.lookup.clone())),
         ledger: outcome.as_ref().ok().cloned().flatten(),
+        unfinished,
         cloud: reader.cloud,
-        trouble: outcome.err().map(|error| trouble(&error)),
+        trouble: outcome.err().or(missed).map(|error| trouble(&error)),
         echoed: reader.echoed,
     }
 }
@@ -214,6 +219,21 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
         };
         polls.firmware = Some(firmware::choose(product, named, &candidates));
         Ok(())
+    }
+
+    /// The devices of some jobs that did not reach the target and whose tasks have ended.
+    async fn unfinished(&mut self, of: &[JobId]) -> Result<Option<Unfinished>, CallError> {
+        if of.is_empty() {
+            return Ok(None);
+        }
+        let mut names = Vec::new();
+        for job in of {
+            for status in [TaskStatus::Failed, TaskStatus::Canceled] {
+                let tasks = polling::tasks_in(self.api, self.ctx, job, &status).await?.value;
+                names.extend(tasks.into_iter().map(|t| (t.device_name.as_str().to_owned(), t.utc_modified)));
+            }
+        }
+        Ok(Some(Unfinished { of: of.to_vec(), names }))
     }
 
     async fn look_up(&mut self, claim: &Claim, polls: &mut Polls) -> Result<(), CallError> {

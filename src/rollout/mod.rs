@@ -6,6 +6,7 @@
 
 pub mod absorb;
 pub mod claim;
+pub mod command;
 pub mod decide;
 #[cfg(test)]
 mod decide_tests;
@@ -14,6 +15,7 @@ pub mod firmware;
 pub mod gate;
 pub mod observed;
 pub mod percent;
+pub mod retry;
 pub mod revision;
 pub mod rival;
 pub mod stage;

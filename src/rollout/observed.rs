@@ -28,6 +28,8 @@ pub struct Observed {
     pub jobs: BTreeMap<JobId, JobReading>,
     /// Every device that the run exposed, counted once over all its jobs; none: not counted yet.
     pub ledger: Option<RunLedger>,
+    /// The devices that another attempt of a step has to retry; none: not listed.
+    pub unfinished: Option<Unfinished>,
     /// The look-up of the claim's tag.
     pub lookup: Lookup,
     /// Whether this process may execute the claim.
@@ -138,6 +140,15 @@ impl JobReading {
     pub fn began(&self) -> Option<Timestamp> {
         self.job.as_ref().and_then(|j| j.utc_start.or(j.utc_create))
     }
+}
+
+/// Devices whose tasks of some jobs failed or were cancelled.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Those jobs.
+    pub of: Vec<JobId>,
+    /// Their names, and when their tasks ended.
+    pub names: Vec<(String, Option<Timestamp>)>,
 }
 
 /// The right to send a claim's create once.

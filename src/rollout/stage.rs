@@ -68,19 +68,55 @@ pub fn plan(spec: &FirmwareRolloutSpec) -> Vec<Stage> {
 
 /// Whether a stage may go from one state to another. Every write is checked against this table.
 pub const fn legal(from: StageState, to: StageState) -> bool {
-    use StageState::{Claimed, Failed, Passed, Pending, Running, Skipped, Soaking};
+    use StageState::{Aborted, Claimed, Failed, Passed, Pending, Running, Skipped, Soaking};
     matches!(
         (from, to),
-        (Pending, Claimed | Passed | Skipped | Failed)
+        (Pending, Claimed | Passed | Skipped | Failed | Aborted)
             | (Claimed, Running | Pending | Passed)
-            | (Running, Soaking | Passed | Failed)
-            | (Soaking, Running | Passed | Failed)
+            | (Running, Claimed | Soaking | Passed | Failed | Aborted)
+            | (Soaking, Running | Passed | Failed | Aborted)
     )
+}
+
+/// What makes a status impossible, or a change of status: told to a person, and never written.
+///
+/// `old` and `new` may be the same: then it is the status itself that is checked.
+pub fn violation(old: &FirmwareRolloutStatus, new: &FirmwareRolloutStatus) -> Option<String> {
+    if new.run < old.run {
+        return Some(format!("run went back from {} to {}", old.run, new.run));
+    }
+    let claimed: Vec<_> = new.stages.iter().filter(|s| s.state == StageState::Claimed).map(|s| &s.name).collect();
+    let expected: Vec<_> = new.claim.iter().map(|c| &c.stage).collect();
+    if claimed != expected {
+        return Some(format!("the claim is of stage {expected:?}, and {claimed:?} is called claimed"));
+    }
+    let active = |s: &&StageStatus| matches!(s.state, StageState::Claimed | StageState::Running | StageState::Soaking);
+    if new.stages.iter().filter(active).count() > 1 {
+        return Some("two stages are under way at once".to_owned());
+    }
+    for entry in &new.stages {
+        let before = old.stages.iter().find(|s| s.name == entry.name && old.run == new.run);
+        let Some(before) = before else { continue };
+        if entry.attempt < before.attempt || entry.epoch < before.epoch {
+            return Some(format!("attempt or epoch of stage {} went back", entry.name));
+        }
+        let renewed = entry.attempt > before.attempt;
+        let from = match before.state {
+            // Another attempt starts over.
+            StageState::Failed | StageState::Aborted if renewed => StageState::Pending,
+            _ if renewed => return Some(format!("stage {} has another attempt without having ended", entry.name)),
+            state => state,
+        };
+        if from != entry.state && !legal(from, entry.state) {
+            return Some(format!("stage {} goes from {from} to {}", entry.name, entry.state));
+        }
+    }
+    None
 }
 
 /// Nothing more will happen in this stage by itself.
 pub const fn ended(state: StageState) -> bool {
-    matches!(state, StageState::Passed | StageState::Skipped | StageState::Failed)
+    matches!(state, StageState::Passed | StageState::Skipped | StageState::Failed | StageState::Aborted)
 }
 
 /// The stage that was claimed or runs. At most one is.
@@ -108,8 +144,8 @@ mod tests {
     #[test]
     fn an_ended_stage_never_moves() {
         use StageState::*;
-        let all = [Pending, Claimed, Running, Soaking, Passed, Skipped, Failed];
-        for from in [Passed, Skipped, Failed] {
+        let all = [Pending, Claimed, Running, Soaking, Passed, Skipped, Failed, Aborted];
+        for from in [Passed, Skipped, Failed, Aborted] {
             assert!(all.iter().all(|to| !legal(from, *to)), "{from}");
         }
         assert!(all.iter().all(|s| !legal(*s, *s)));

@@ -4,11 +4,11 @@
 
 use crate::api::FirmwareRollout;
 use crate::api::rollout::FirmwareRef;
-use crate::api::status::{Claim, FirmwareRolloutStatus, Phase, StageKind};
+use crate::api::status::{Claim, FirmwareRolloutStatus, Phase, StageKind, StageState};
 use crate::ota::id::JobId;
 
 use super::observed::{Ticket, basis};
-use super::{effective, revision, stage};
+use super::{effective, retry, revision, stage};
 
 /// What to read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct Wanted {
     pub jobs: Vec<WantedJob>,
     /// Whether the job counts moved on since the run's devices were counted, each once.
     pub ledger: bool,
+    /// The jobs whose unfinished devices another attempt has to retry.
+    pub unfinished: Vec<JobId>,
     /// The claim whose tag to look for among the jobs of its package.
     pub lookup: Option<Claim>,
 }
@@ -54,6 +56,7 @@ impl Wanted {
     pub fn is_empty(&self) -> bool {
         self.firmware.is_none()
             && self.lookup.is_none()
+            && self.unfinished.is_empty()
             && !self.ledger
             && self.jobs.iter().all(|j| j.cadence == Cadence::Once)
     }
@@ -68,7 +71,7 @@ pub fn wanted(rollout: &FirmwareRollout, ticket: Ticket) -> Wanted {
     let revision = revision::of_spec(&rollout.spec);
     let same_run = status.revision.as_deref() == Some(revision.as_str());
     let active = stage::active(&status.stages).map(|s| s.name.clone());
-    let failed = status.phase == Some(Phase::Failed);
+    let failed = matches!(status.phase, Some(Phase::Failed | Phase::Aborted));
     let completed = status.phase == Some(Phase::Completed);
     // Everything is cancelled at the end of a run that is given up.
     let cancelling = deleting || failed || (status.run > 0 && !same_run);
@@ -106,6 +109,14 @@ pub fn wanted(rollout: &FirmwareRollout, ticket: Ticket) -> Wanted {
         && matches!(ticket, Ticket::None | Ticket::Guarded)
     {
         wanted.lookup = Some(claim.clone());
+    }
+    // Until the attempt has all its jobs, its names must be at hand.
+    if !cancelling {
+        let retrying = status.stages.iter().find(|s| {
+            let begun = retry::list(s).is_some_and(|_| retry::parts_done(s) < retry::parts(s));
+            begun || (s.attempt > 1 && retry::list(s).is_none() && s.state == StageState::Pending)
+        });
+        wanted.unfinished = retrying.map(retry::retried_jobs).unwrap_or_default();
     }
     let left = !stage::reverted(status) && stage::next(&plan, &status.stages).is_some();
     let ahead = !same_run || left || active.is_some();

@@ -63,6 +63,9 @@ impl<'a> Draft<'a> {
         if self.suspended() {
             return Err("the rollout was suspended");
         }
+        if self.status.phase == Some(Phase::Aborted) {
+            return Err("the rollout was aborted");
+        }
         if self.status.revision.as_deref() != Some(&self.revision) {
             return Err("the firmware changed");
         }
@@ -73,9 +76,7 @@ impl<'a> Draft<'a> {
         if !same {
             return Err("the account changed");
         }
-        let devices =
-            self.plan.iter().find(|s| s.name == claim.stage).map(|s| s.devices.as_slice()).unwrap_or_default();
-        claim::request(claim, devices).ok_or("the step's devices changed")
+        claim::request(claim, &self.devices_of(claim)).ok_or("the step's devices changed")
     }
 
     pub(super) fn withdraw(&mut self, because: &'static str) -> Decision {
@@ -188,7 +189,7 @@ impl<'a> Draft<'a> {
 
     /// Whether no copy of the claim's create can have an effect any more, and the full listings since then are without
     /// its tag.
-    fn is_over(&self, claim: &Claim) -> bool {
+    pub(super) fn is_over(&self, claim: &Claim) -> bool {
         let lookup = &self.observed.lookup;
         let by_nonce =
             self.observed.sends.nonce_used.is_some_and(|instant| lookup.empty_since(instant) >= EMPTY_LISTINGS);
@@ -205,6 +206,7 @@ impl<'a> Draft<'a> {
             return wait("Deleting", "a create that got no answer had no effect");
         }
         let echoed = tag_echoed
+            || self.absolved
             || self.observed.jobs.values().filter_map(|r| r.job.as_ref()).any(|job| job.tag(TAG_KEY).is_some());
         if !echoed {
             return stall(

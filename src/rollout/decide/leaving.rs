@@ -51,11 +51,25 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Stopped by a person: pending tasks are cancelled, and nothing more is created.
+    pub(super) fn aborted(&mut self) -> Decision {
+        command::abort(&mut self.status);
+        let situation = Situation::stalled(
+            "Aborted",
+            format!("aborted by command: nothing more is created until {RETRY} or new firmware"),
+        );
+        match self.drain(None, Pending::All) {
+            Drain::Cancel(id) => (Act::Cancel(id, Pending::All), situation),
+            Drain::Wait | Drain::Done => (Act::Wait, situation),
+        }
+    }
+
     pub(super) fn deletion(&mut self) -> Decision {
         if !has_finalizer(self.rollout) {
             return wait("Deleting", "released");
         }
-        let orphan = self.rollout.metadata.annotations.iter().flatten().any(|(key, _)| key == ORPHAN);
+        let orphan = self.rollout.metadata.annotations.iter().flatten().any(|(key, _)| key == ORPHAN)
+            || self.rollout.spec.deletion_policy == Some(DeletionPolicy::Orphan);
         let jobs = self.status.stages.iter().any(|s| !s.jobs.is_empty());
         if orphan || (self.status.claim.is_none() && !jobs) {
             return (Act::Release, Situation::waiting("Deleting", "nothing is left to cancel"));

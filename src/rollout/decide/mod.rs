@@ -5,25 +5,29 @@
 
 mod claimed;
 mod leaving;
+mod retrying;
 mod running;
 mod starting;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::api::rollout::DeletionPolicy;
 use crate::api::status::{
-    Claim, Effective, FirmwareRolloutStatus, LastCompleted, Ledger, Phase, Progress, StageKind, StageState, StageStatus,
+    Claim, Effective, FirmwareRolloutStatus, JobStatus, LastCompleted, Ledger, Phase, Progress, RetryList, StageKind,
+    StageState, StageStatus,
 };
-use crate::api::{ADOPT, FINALIZER, FirmwareRollout, ORPHAN, Percent, RETRY, Replay, Span, TAG_KEY, Time};
+use crate::api::{ABORT, ADOPT, FINALIZER, FirmwareRollout, ORPHAN, Percent, RETRY, Replay, Span, TAG_KEY, Time};
 use crate::ota::Request;
 use crate::ota::firmware::{Firmware, FirmwareStatus};
 use crate::ota::id::JobId;
 
+use super::command::{self, Command};
 use super::gate::{self, GateInput, Verdict};
 use super::observed::{Account, JobReading, Observed, RunLedger, Ticket, Trouble, spell, view};
 use super::percent::{self, GrayJob, Plan};
 use super::stage::{self, Stage};
 use super::story::{Situation, tell};
-use super::{absorb, claim, effective, firmware, revision};
+use super::{absorb, claim, effective, firmware, retry, revision};
 
 /// Largest difference to the cloud's clock under which a claim may be made.
 pub const MAX_SKEW: SignedDuration = SignedDuration::from_secs(60);
@@ -91,7 +95,13 @@ pub fn decide(rollout: &FirmwareRollout, observed: &Observed, now: Timestamp) ->
     } else if !has_finalizer(rollout) {
         (Act::AddFinalizer, Situation::waiting("Starting", "the rollout was accepted"))
     } else {
-        draft.run()
+        match draft.broken() {
+            Some(decision) => decision,
+            None => {
+                draft.obey();
+                draft.run()
+            }
+        }
     };
     let because = situation.because.clone();
     tell(&mut draft.status, &situation, rollout.metadata.generation, now);
@@ -136,7 +146,10 @@ struct Draft<'a> {
     plan: Vec<Stage>,
     revision: String,
     status: FirmwareRolloutStatus,
+    /// A person's word that an unanswered create made no job.
+    absolved: bool,
 }
+
 impl<'a> Draft<'a> {
     fn new(rollout: &'a FirmwareRollout, observed: &'a Observed, now: Timestamp) -> Self {
         let mut draft = Self {
@@ -146,6 +159,7 @@ impl<'a> Draft<'a> {
             plan: stage::plan(&rollout.spec),
             revision: revision::of_spec(&rollout.spec),
             status: rollout.status.clone().unwrap_or_default(),
+            absolved: false,
         };
         draft.status.observed_generation = rollout.metadata.generation;
         draft.show_effective();
@@ -158,7 +172,52 @@ impl<'a> Draft<'a> {
     }
 
     fn suspended(&self) -> bool {
-        self.rollout.spec.suspend == Some(true)
+        self.rollout.spec.suspend == Some(true) || self.status.paused
+    }
+
+    /// Who holds it back, for a sentence.
+    fn suspender(&self) -> &'static str {
+        if self.status.paused { "the rollout is paused" } else { "spec.suspend is set" }
+    }
+
+    /// A status that cannot be ours is left alone: whatever it says, nothing is created on its word.
+    fn broken(&self) -> Option<Decision> {
+        let why = stage::violation(&self.status, &self.status)?;
+        Some(stall(
+            "StatusInvalid",
+            format!("the status was changed by somebody else: {why}; nothing is done until it is mended"),
+        ))
+    }
+
+    /// Obeys the commands that are new.
+    fn obey(&mut self) {
+        for command in Command::ALL {
+            let Some(value) = command.fresh(self.rollout, &self.status) else { continue };
+            let unresolved = self.status.claim.clone();
+            match command {
+                Command::Resume => self.status.paused = false,
+                Command::Pause => self.status.paused = true,
+                Command::Abort if stage::reverted(&self.status) => {}
+                Command::Abort => {
+                    if self.status.run == 0 {
+                        self.begin();
+                    }
+                    command::abort(&mut self.status);
+                }
+                // Kept until it can be said what became of the create.
+                Command::Retry if unresolved.as_ref().is_some_and(|claim| !self.is_over(claim)) => continue,
+                Command::Retry if unresolved.is_some() => self.absolved = true,
+                Command::Retry if matches!(self.status.phase, Some(Phase::Failed | Phase::Aborted)) => {
+                    command::renew(&mut self.status);
+                }
+                Command::Retry => self.status.stages.iter_mut().for_each(|s| s.refusal = None),
+                Command::Adopt if unresolved.as_ref().is_some_and(|claim| claim.sent) => {
+                    absorb::record(&mut self.status, &JobId::new(value.clone()), None, None);
+                }
+                Command::Adopt => {}
+            }
+            self.status.handled.insert(command.name().to_owned(), value);
+        }
     }
 
     /// Settings as they apply now: gates of edited steps at once, and those of steps that an edit removed as they were.
@@ -229,8 +288,10 @@ impl<'a> Draft<'a> {
         if !begun {
             self.begin();
         }
-        if self.status.phase == Some(Phase::Failed) {
-            return self.failed();
+        match self.status.phase {
+            Some(Phase::Failed) => return self.failed(),
+            Some(Phase::Aborted) => return self.aborted(),
+            _ => {}
         }
         if stage::reverted(&self.status) {
             return (Act::Wait, Situation::ready("Reverted", self.ready_message()));
@@ -256,7 +317,7 @@ impl<'a> Draft<'a> {
     }
 
     fn show_phase(&mut self) {
-        if matches!(self.status.phase, Some(Phase::Failed | Phase::Completed)) {
+        if matches!(self.status.phase, Some(Phase::Failed | Phase::Completed | Phase::Aborted)) {
             return;
         }
         let reached = self.status.stages.last();
@@ -366,7 +427,8 @@ impl<'a> Draft<'a> {
 /// A stage turned out to have nothing to do.
 struct Ended;
 
-fn add(a: Ledger, b: &Ledger) -> Ledger {
+/// The sum of two ledgers, class by class.
+pub(super) fn add(a: Ledger, b: &Ledger) -> Ledger {
     Ledger {
         at_target: a.at_target + b.at_target,
         in_progress: a.in_progress + b.in_progress,
@@ -380,21 +442,32 @@ fn add(a: Ledger, b: &Ledger) -> Ledger {
     }
 }
 
-/// The run's gray jobs as the planner sees them.
+/// The run's gray jobs as the planner sees them. A retry exposes only devices that were never pushed to before: at most
+/// as many as the first attempt left, and at most as many as it pushed to itself.
 fn gray_jobs(stages: &[StageStatus]) -> Vec<GrayJob> {
-    stages
-        .iter()
-        .filter(|s| matches!(s.kind, StageKind::Percent | StageKind::Devices))
-        .flat_map(|s| &s.jobs)
-        .filter_map(|job| {
+    let mut all = Vec::new();
+    for entry in stages.iter().filter(|s| matches!(s.kind, StageKind::Percent | StageKind::Devices)) {
+        let first = entry.jobs.iter().map(|j| j.attempt).min();
+        let jobs = entry.jobs.iter().filter_map(|job| {
             let counts = job.counts?;
-            Some(GrayJob {
+            let gray = GrayJob {
                 sent: job.sent_percent,
                 total: job.total.unwrap_or_else(|| counts.exposed()),
                 never_pushed: (counts.cancelled - job.cancelled_before).max(0) + counts.conflict,
                 succeeded: counts.at_target,
                 succeeded_before: job.succeeded_before,
-            })
-        })
-        .collect()
+            };
+            Some((Some(job.attempt) == first, gray))
+        });
+        let (drawn, retried): (Vec<_>, Vec<_>) = jobs.partition(|(is_first, _)| *is_first);
+        let left: i64 = drawn.iter().map(|(_, j)| j.never_pushed).sum();
+        let pushed: i64 = retried.iter().map(|(_, j)| j.total - j.never_pushed).sum();
+        all.extend(drawn.into_iter().map(|(_, j)| j));
+        if !retried.is_empty() {
+            let succeeded = retried.iter().map(|(_, j)| j.succeeded).sum();
+            let total = pushed.min(left).max(0);
+            all.push(GrayJob { sent: None, total, never_pushed: 0, succeeded, succeeded_before: 0 });
+        }
+    }
+    all
 }

@@ -9,10 +9,20 @@ impl<'a> Draft<'a> {
         if kind == Some(StageKind::Verify) {
             return self.advance_verify(index);
         }
+        if let Some(decision) = self.next_part(index) {
+            return decision;
+        }
         let readings: Vec<&JobReading> = match self.readings(index) {
             Some(readings) => readings,
             None => return self.unread("Counting", format!("the job of stage {name} is being read")),
         };
+        let Some(entry) = self.status.stages.get(index).cloned() else { return self.launch() };
+        let all: Vec<Ledger> = readings.iter().map(|r| r.counts).collect();
+        let counts = retry::combined(&entry, &all);
+        let settled = readings.iter().all(|r| r.consistent && r.settled);
+        // An attempt that was given up ended its jobs itself.
+        let present = |(job, reading): (&JobStatus, &'a JobReading)| (job.attempt == entry.attempt).then_some(reading);
+        let readings: Vec<&JobReading> = entry.jobs.iter().zip(readings).filter_map(present).collect();
         // Once it soaks, our own cancel of what is left over may end the job as cancelled.
         let soaking = self.status.stages.get(index).is_some_and(|s| s.state == StageState::Soaking);
         if readings.iter().any(|r| r.job.is_none() || (r.is_cancelled() && !soaking)) {
@@ -37,8 +47,8 @@ impl<'a> Draft<'a> {
         let soaking_since = self.status.stages.get(index).and_then(|s| s.soaking_since).map(|t| t.0);
         let input = GateInput {
             settings: &settings,
-            counts: readings.iter().fold(Ledger::default(), |sum, r| add(sum, &r.counts)),
-            settled: readings.iter().all(|r| r.consistent && r.settled),
+            counts,
+            settled,
             began: readings.iter().filter_map(|r| r.began()).min(),
             soaking_since,
             now,
@@ -88,7 +98,7 @@ impl<'a> Draft<'a> {
             return (Act::Wait, self.doubt(situation).until(until).missing(missing));
         }
         if self.suspended() && !last {
-            return wait("Suspended", format!("spec.suspend is set: stage {name} is done and nothing is promoted"));
+            return wait("Suspended", format!("{}: stage {name} is done and nothing is promoted", self.suspender()));
         }
         if !last {
             let because = format!("stage {name} is done; its tasks that were never pushed are being cancelled");
@@ -107,6 +117,12 @@ impl<'a> Draft<'a> {
     pub(super) fn advance_verify(&mut self, index: usize) -> Decision {
         let devices = "the test devices are taking the package; every one of them must succeed";
         let clock = self.readings(index).and_then(|r| r.iter().map(|r| r.now).min());
+        // The package calls itself failed from the attempt before, until this one's job is under way.
+        let over = self.status.stages.get(index).is_some_and(|s| {
+            let present = s.jobs.iter().filter(|j| j.attempt == s.attempt);
+            let mut readings = present.map(|j| self.observed.jobs.get(&JobId::new(j.id.clone())));
+            s.attempt == 1 || readings.any(|r| r.and_then(|r| r.job.as_ref()).is_some_and(|j| j.status.is_terminal()))
+        });
         match self.firmware() {
             Err(decision) => *decision,
             Ok(firmware) => match firmware.status {
@@ -114,7 +130,7 @@ impl<'a> Draft<'a> {
                     self.end(index, StageState::Passed, None, None, clock);
                     self.launch()
                 }
-                FirmwareStatus::VerifyFailed => {
+                FirmwareStatus::VerifyFailed if over => {
                     let because = "not every test device took the package; the cloud calls its verification failed";
                     self.fail(index, "VerifyFailed", because.to_owned(), clock.unwrap_or(self.now))
                 }

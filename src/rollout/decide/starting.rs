@@ -2,6 +2,14 @@
 
 use super::*;
 
+/// What of a stage one claim takes.
+pub(super) struct Share {
+    /// Part of the attempt, from 1.
+    part: i32,
+    /// GrayPercent, of a first attempt.
+    percent: Option<Percent>,
+}
+
 impl<'a> Draft<'a> {
     /// Starts the next stage, passing over those that have nothing to do.
     pub(super) fn launch(&mut self) -> Decision {
@@ -37,6 +45,7 @@ impl<'a> Draft<'a> {
             soaking_since: None,
             ended_at: None,
             refusal: None,
+            retries: Vec::new(),
             jobs: Vec::new(),
         });
         self.status.stages.len() - 1
@@ -45,9 +54,13 @@ impl<'a> Draft<'a> {
     pub(super) fn start(&mut self, next: &Stage, index: usize) -> Result<Decision, Ended> {
         let name = &next.name;
         // Until it is claimed, a stage is what the spec says now.
-        self.edit(index, |s| (s.kind, s.percent) = (next.kind, next.percent));
+        self.edit(index, |s| {
+            if s.jobs.is_empty() {
+                (s.kind, s.percent) = (next.kind, next.percent);
+            }
+        });
         if self.suspended() {
-            return Ok(wait("Suspended", format!("spec.suspend is set: stage {name} is not started")));
+            return Ok(wait("Suspended", format!("{}: stage {name} is not started", self.suspender())));
         }
         if let Some(rival) = &self.observed.rival {
             let because = format!("rollout {rival} runs jobs on the same product; it goes first");
@@ -64,7 +77,13 @@ impl<'a> Draft<'a> {
         if let Some(decision) = self.verification(next, index, &firmware)? {
             return Ok(decision);
         }
-        let percent = self.share(next, index)?;
+        let again = match self.again(next, index)? {
+            Ok(again) => again,
+            Err(decision) => return Ok(*decision),
+        };
+        let percent = if again.is_some() { None } else { self.share(next, index)? };
+        let next = again.as_ref().map_or(next, |(stage, _)| stage);
+        let part = again.as_ref().map_or(1, |(_, part)| *part);
         if let Some(refusal) = self.status.stages.get(index).and_then(|s| s.refusal.clone())
             && refusal.generation == self.generation()
             && refusal.retry_at.is_none_or(|at| self.now < at.0)
@@ -82,7 +101,7 @@ impl<'a> Draft<'a> {
             }
             Some(_) => {}
         }
-        Ok(self.claim(next, index, &firmware, &account, percent))
+        Ok(self.claim(next, index, &firmware, &account, Share { part, percent }))
     }
 
     /// What the package's verification means for a stage: nothing, a decision, or the stage's end.
@@ -94,6 +113,7 @@ impl<'a> Draft<'a> {
     ) -> Result<Option<Decision>, Ended> {
         let verify = next.kind == StageKind::Verify;
         let planned = self.plan.iter().any(|s| s.kind == StageKind::Verify);
+        let retried = self.status.stages.get(index).is_some_and(|s| s.attempt > 1);
         let failed = "the package's verification failed earlier: make a new package";
         match firmware.status {
             FirmwareStatus::Verified if verify => {
@@ -108,6 +128,7 @@ impl<'a> Draft<'a> {
             }
             FirmwareStatus::Verified | FirmwareStatus::Exempt => Ok(None),
             FirmwareStatus::Verifying => Ok(Some(wait("VerifyingElsewhere", "somebody else is verifying the package"))),
+            FirmwareStatus::VerifyFailed if verify && retried => Ok(None),
             FirmwareStatus::VerifyFailed if verify => {
                 Ok(Some(self.fail(index, "VerifyFailed", failed.to_owned(), self.now)))
             }
@@ -141,11 +162,12 @@ impl<'a> Draft<'a> {
         index: usize,
         firmware: &Firmware,
         account: &Account,
-        percent: Option<Percent>,
+        share: Share,
     ) -> Decision {
+        let Share { part, percent } = share;
         let (attempt, epoch) = self.status.stages.get(index).map_or((1, 1), |s| (s.attempt, s.epoch + 1));
         let uid = self.rollout.metadata.uid.clone().unwrap_or_default();
-        let part = claim::Part { uid: &uid, run: self.status.run, stage: &next.name, attempt, part: 1 };
+        let part = claim::Part { uid: &uid, run: self.status.run, stage: &next.name, attempt, part };
         let token = claim::token(&part);
         let spec = &self.rollout.spec;
         self.status.claim = Some(Claim {

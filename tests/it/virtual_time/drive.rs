@@ -156,7 +156,8 @@ impl Run {
     pub fn until_end(&mut self) {
         self.until("ended", 600, |state| {
             let status = state.status();
-            matches!(status.phase, Some(Phase::Completed | Phase::Failed)) || stalled(&status).is_some()
+            matches!(status.phase, Some(Phase::Completed | Phase::Failed | Phase::Aborted))
+                || stalled(&status).is_some()
         });
     }
 

@@ -4,6 +4,7 @@
 
 mod audit;
 mod bad;
+mod commands;
 mod drive;
 mod edits;
 mod good;

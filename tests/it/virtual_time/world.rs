@@ -215,7 +215,17 @@ impl State {
         for entry in &new.stages {
             let before = old.stages.iter().find(|s| s.name == entry.name && old.run == new.run);
             assert!(before.is_none_or(|b| b.attempt <= entry.attempt && b.epoch <= entry.epoch), "went back");
-            let from = before.map_or(StageState::Pending, |b| b.state);
+            let from = match before.map(|b| (b.state, b.attempt)) {
+                None => StageState::Pending,
+                // Another attempt of what had ended badly starts over.
+                Some((StageState::Failed | StageState::Aborted, attempt)) if attempt < entry.attempt => {
+                    StageState::Pending
+                }
+                Some((state, attempt)) => {
+                    assert_eq!(attempt, entry.attempt, "{}: another attempt of what had not ended", entry.name);
+                    state
+                }
+            };
             if from == entry.state {
                 continue;
             }

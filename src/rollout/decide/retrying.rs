@@ -1,0 +1,98 @@
+//! Another attempt of a stage that failed or was aborted: what it waits for, and which devices it takes.
+
+use super::*;
+
+impl<'a> Draft<'a> {
+    /// What another attempt takes: nothing special, or named devices and which part of them. An error of the inner kind
+    /// is what it waits for.
+    #[allow(clippy::type_complexity)] // three ends, each plain at its place
+    pub(super) fn again(
+        &mut self,
+        next: &Stage,
+        index: usize,
+    ) -> Result<Result<Option<(Stage, i32)>, Box<Decision>>, Ended> {
+        let Some(entry) = self.status.stages.get(index).cloned() else { return Ok(Ok(None)) };
+        if entry.attempt == 1 || entry.jobs.iter().all(|j| j.attempt == entry.attempt) {
+            return Ok(Ok(None));
+        }
+        let name = &next.name;
+        let list = retry::list(&entry).cloned();
+        // Between two parts the first ones run already: only what was there before the first is drained.
+        if list.is_none() {
+            let because = format!("the pending tasks of stage {name}'s earlier attempt are being cancelled");
+            match self.drain(Some(name), Pending::All) {
+                Drain::Done => {}
+                Drain::Wait => return Ok(Err(Box::new(wait("Draining", because)))),
+                Drain::Cancel(id) => {
+                    let told = Situation::waiting("Draining", because);
+                    return Ok(Err(Box::new((Act::Cancel(id, Pending::All), told))));
+                }
+            }
+        }
+        let of = retry::retried_jobs(&entry);
+        if of.is_empty() {
+            return Ok(Ok(None));
+        }
+        let counting = || format!("the devices that stage {name} has to retry are being listed");
+        let Some(unfinished) = self.observed.unfinished.as_ref().filter(|u| u.of == of) else {
+            return Ok(Err(Box::new(self.unread("Counting", counting()))));
+        };
+        let names = retry::names(unfinished, list.as_ref().and_then(|l| l.until).map(|t| t.0));
+        match (&list, claim::device_list(&names)) {
+            (Some(list), devices) if devices.as_ref() != Some(&list.devices) => {
+                let because = format!(
+                    "the tasks of stage {name}'s earlier attempt changed while its devices were being retried: \
+                     annotate with {ABORT}, then {RETRY}, to take them as they are now"
+                );
+                return Ok(Err(Box::new(stall("RetryListChanged", because))));
+            }
+            (Some(_), _) => {}
+            (None, None) => {
+                let open: i64 = entry.jobs.iter().filter_map(|j| j.counts).map(|c| c.open()).sum();
+                if open > 0 {
+                    let because = format!("stage {name} waits for the devices that its earlier attempt still updates");
+                    return Ok(Err(Box::new(wait("Counting", because))));
+                }
+                let because = "every device of the earlier attempt is at the target".to_owned();
+                self.end(index, StageState::Passed, Some("NothingLeft"), Some(because), None);
+                return Err(Ended);
+            }
+            (None, Some(_)) if names.len() > retry::NAMES_PER_JOB * retry::MOST_PARTS => {
+                let because = format!(
+                    "stage {name} has {} devices to retry, and one attempt takes at most {}: bring new firmware instead",
+                    names.len(),
+                    retry::NAMES_PER_JOB * retry::MOST_PARTS
+                );
+                return Ok(Err(Box::new(stall("RetryTooLarge", because))));
+            }
+            (None, Some(devices)) => {
+                let until = unfinished.names.iter().filter_map(|(_, at)| *at).max().map(Time);
+                let attempt = entry.attempt;
+                self.edit(index, |s| s.retries.push(RetryList { attempt, devices, until }));
+            }
+        }
+        let part = i32::try_from(retry::parts_done(&entry)).unwrap_or(i32::MAX).saturating_add(1);
+        let devices = retry::part(&names, part);
+        let stage = Stage { kind: StageKind::Devices, percent: None, devices, ..next.clone() };
+        Ok(Ok(Some((stage, part))))
+    }
+
+    /// The names that a claim's call takes, in order: the spec's, or those that its attempt retries.
+    pub(super) fn devices_of(&self, claim: &Claim) -> Vec<String> {
+        let entry = self.status.stages.iter().find(|s| s.name == claim.stage);
+        if let Some(entry) = entry.filter(|s| retry::list(s).is_some()) {
+            return retry::claimed_part(entry, claim.part, self.observed.unfinished.as_ref()).unwrap_or_default();
+        }
+        self.plan.iter().find(|s| s.name == claim.stage).map(|s| s.devices.clone()).unwrap_or_default()
+    }
+
+    /// The next part of an attempt that has not all its jobs yet.
+    pub(super) fn next_part(&mut self, index: usize) -> Option<Decision> {
+        let entry = self.status.stages.get(index)?;
+        if retry::parts_done(entry) >= retry::parts(entry) {
+            return None;
+        }
+        let next = self.plan.iter().find(|s| s.name == entry.name)?.clone();
+        self.start(&next, index).ok()
+    }
+}
