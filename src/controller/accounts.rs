@@ -13,7 +13,8 @@ use kube::{Api, ResourceExt as _};
 
 use crate::api::{OTAAccount, Span};
 use crate::clock;
-use crate::ota::client::{Client, Limits, SharedQuota};
+use crate::ota::client::{Client, SharedQuota};
+use crate::ota::limits::Limits;
 use crate::ota::credentials::Credentials;
 use crate::ota::endpoint::{AllowedEndpoints, Endpoint};
 use crate::ota::quota::Quota;
