@@ -31,11 +31,16 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// Runs until the process ends.
 pub async fn run(kube: kube::Client, cluster: Arc<Cluster>) {
     let mut asked: BTreeMap<Key, (Option<i64>, bool, Instant)> = BTreeMap::new();
+    let mut gains = cluster.leases().gains();
     loop {
         let accounts = cluster.accounts().all();
         let keys: Vec<Key> = accounts.iter().map(|a| Key::of(&**a)).collect();
-        asked.retain(|key, _| keys.contains(key));
+        // Somebody else's account is somebody else's to judge; regained, it is judged anew.
+        asked.retain(|key, _| keys.contains(key) && cluster.owns(key));
         for (account, key) in accounts.iter().zip(keys) {
+            if !cluster.owns(&key) {
+                continue;
+            }
             let generation = account.metadata.generation;
             let fresh = asked.get(&key).is_some_and(|(at, works, since)| {
                 let life = if *works { EVERY } else { AGAIN };
@@ -45,10 +50,17 @@ pub async fn run(kube: kube::Client, cluster: Arc<Cluster>) {
                 continue;
             }
             let found = ask(&cluster, &key).await;
+            if !cluster.owns(&key) {
+                continue;
+            }
             asked.insert(key, (generation, found.is_ok(), clock::monotonic()));
             tell(&kube, account, found).await;
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            // The process ends when there is nobody left to tell.
+            _ = gains.changed() => {}
+        }
     }
 }
 
