@@ -140,6 +140,31 @@ pub struct Diagnosis {
     pub findings: Vec<Finding>,
 }
 
+impl Diagnosis {
+    /// Whether an assumption holds, by the name of its finding.
+    pub fn holds(&self, name: &str) -> Holds {
+        self.findings.iter().find(|f| f.name == name).map_or(Holds::Unknown, |f| f.holds)
+    }
+}
+
+/// Names of findings.
+pub mod finding {
+    /// The cloud's clock and ours agree.
+    pub const CLOCK: &str = "Clock";
+    /// The access key may call what rollouts call.
+    pub const ACTIONS: &str = "Actions";
+    /// The gateway refuses a second copy of a request.
+    pub const NONCE_REPLAY: &str = "NonceReplay";
+    /// QueryOTAJob shows a job's tags.
+    pub const TAGS_QUERIED: &str = "TagsQueried";
+    /// ListOTAJobByFirmware shows a job's tags.
+    pub const TAGS_LISTED: &str = "TagsListed";
+    /// How long a new job is missing from lists is known.
+    pub const LIST_LAG: &str = "ListLag";
+    /// GrayPercent is of the devices that are eligible when the job is made.
+    pub const GRAY_BASE: &str = "GrayBase";
+}
+
 /// One assumption, checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -30,6 +30,10 @@ pub const FIELD_MANAGER: &str = "fota";
 pub const FINALIZER: &str = "fota.dev/jobs";
 /// Annotation, token-valued: release a deleted rollout without cancelling its jobs.
 pub const ORPHAN: &str = "fota.dev/orphan";
+/// Annotation, token-valued: try again what failed, was aborted, or needs a person's word.
+pub const RETRY: &str = "fota.dev/retry";
+/// Annotation: the JobId of a job that this rollout shall take for its own.
+pub const ADOPT: &str = "fota.dev/adopt";
 /// Key of the tag that every create carries. Users cannot set it.
 pub const TAG_KEY: &str = "fota.id";
 /// Stage name of the verification.

@@ -286,6 +286,10 @@ pub struct Claim {
     /// Devices of this run's gray jobs that had succeeded by then: the planner needs it when the job is recorded.
     #[serde(default)]
     pub succeeded_before: i64,
+    /// A copy of it may have been sent whose end nobody saw. Written before anybody without its ticket sends it; until
+    /// then whoever holds the ticket may still withdraw it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sent: bool,
     /// The call.
     pub call: Call,
 }

@@ -11,8 +11,10 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, ResourceExt as _};
 
-use crate::api::{OTAAccount, Span};
+use crate::api::account::{Holds, TagEcho, finding};
+use crate::api::{OTAAccount, Replay, Span, Time};
 use crate::clock;
+use crate::ota::Operation;
 use crate::ota::client::{Client, SharedQuota};
 use crate::ota::credentials::Credentials;
 use crate::ota::endpoint::{AllowedEndpoints, Endpoint};
@@ -50,6 +52,8 @@ pub struct Accounts {
     known: Mutex<BTreeMap<Key, Known>>,
     leases: Arc<Leases>,
     quotas: Mutex<BTreeMap<Group, SharedQuota>>,
+    /// By subject: the first time that an account showed this process a tag of ours.
+    echoes: Mutex<BTreeMap<String, TagEcho>>,
 }
 
 struct Known {
@@ -71,7 +75,8 @@ fn waiting(reason: &'static str, message: String) -> Trouble {
 impl Accounts {
     /// Accounts out of a store.
     pub fn new(kube: kube::Client, store: Store<OTAAccount>, allowed: AllowedEndpoints, leases: Arc<Leases>) -> Self {
-        Self { kube, store, allowed, known: Mutex::default(), leases, quotas: Mutex::default() }
+        let (known, quotas, echoes) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { kube, store, allowed, known, leases, quotas, echoes }
     }
 
     /// What this process owns.
@@ -133,7 +138,7 @@ impl Accounts {
             && known.generation == resource.metadata.generation
             && clock::monotonic().duration_since(known.read) < SECRET_LIFE
         {
-            return known.outcome.clone();
+            return known.outcome.clone().map(|ready| self.informed(ready, &resource));
         }
         let outcome = self.resolve(key, &resource).await;
         let mut all = self.known();
@@ -148,7 +153,33 @@ impl Accounts {
         let last = all.get(key).and_then(|known| known.group.clone());
         let group = outcome.as_ref().ok().map(|ready| ready.group.clone()).or(last);
         all.insert(key.clone(), Known { generation, read: clock::monotonic(), outcome: outcome.clone(), group });
-        outcome
+        outcome.map(|ready| self.informed(ready, &resource))
+    }
+
+    /// With what is known by now: findings reach the status without a new generation.
+    fn informed(&self, ready: Ready, resource: &OTAAccount) -> Ready {
+        let mut account = informed(ready.account, resource);
+        account.tag_echoed |= self.echo(&account.subject()).is_some();
+        Ready { account, ..ready }
+    }
+
+    /// A tag of ours was seen on a job of this account.
+    pub fn echoed(&self, account: &Account, operation: Operation) {
+        if account.tag_echoed {
+            return;
+        }
+        let subject = account.subject();
+        let mut echoes = self.echoes.lock().unwrap_or_else(PoisonError::into_inner);
+        echoes.entry(subject.clone()).or_insert_with(|| TagEcho {
+            subject,
+            operation: operation.name().to_owned(),
+            at: Time::whole_seconds(clock::wall()),
+        });
+    }
+
+    /// What this process saw of a subject's tags.
+    pub fn echo(&self, subject: &str) -> Option<TagEcho> {
+        self.echoes.lock().unwrap_or_else(PoisonError::into_inner).get(subject).cloned()
     }
 
     /// An account that the store lacks: it may be new, or the store is not filled yet. A rollout waits for the store also
@@ -165,31 +196,8 @@ impl Accounts {
     }
 
     async fn resolve(&self, key: &Key, resource: &OTAAccount) -> Result<Ready, Trouble> {
-        let endpoint = self.endpoint(resource).map_err(|why| stalled("EndpointRefused", why))?;
-        let name = &resource.spec.credentials.secret_ref.name;
-        let secrets: Api<Secret> = Api::namespaced(self.kube.clone(), &key.namespace);
-        let read = tokio::time::timeout(API_TIMEOUT, secrets.get_opt(name)).await;
-        let secret = match read {
-            Ok(Ok(Some(secret))) => secret,
-            Ok(Ok(None)) => {
-                let message = format!("there is no Secret {name}, which OTAAccount {} names", resource.name_any());
-                return Err(waiting("SecretNotFound", message));
-            }
-            Ok(Err(error)) => {
-                return Err(waiting("SecretUnreadable", format!("Secret {name} cannot be read: {error}")));
-            }
-            Err(_) => return Err(waiting("SecretUnreadable", format!("Secret {name} cannot be read in time"))),
-        };
-        let data = secret.data.unwrap_or_default().into_iter().map(|(k, v)| (k, v.0)).collect();
-        let credentials = Credentials::from_secret_data(&data)
-            .map_err(|error| stalled("CredentialsInvalid", format!("Secret {name}: {error}")))?;
-        let account = Account {
-            endpoint: endpoint.url().to_string(),
-            region: endpoint.region().map(str::to_owned),
-            instance_id: resource.spec.instance_id.clone(),
-            access_key: credentials.digest(),
-            list_lag: resource.spec.list_lag.as_ref().map_or(effective::LIST_LAG, Span::length),
-        };
+        let Resolved { account, endpoint, credentials } =
+            resolve(&self.kube, &self.allowed, &key.namespace, resource).await?;
         let group = match &resource.spec.quota_group {
             Some(name) => Group::Named(name.clone()),
             None => Group::Key(credentials.digest()),
@@ -200,19 +208,6 @@ impl Accounts {
         let client = Client::new(endpoint, credentials, self.quota(&group), self.leases.limits())
             .map_err(|error| stalled("ClientInvalid", error.to_string()))?;
         Ok(Ready { account, group, client: Arc::new(client.permitted(permit)) })
-    }
-
-    fn endpoint(&self, resource: &OTAAccount) -> Result<Endpoint, String> {
-        let spec = &resource.spec;
-        let told = |field: &str, error: &dyn std::fmt::Display| format!("spec.{field}: {error}");
-        match (&spec.endpoint, &spec.region) {
-            (Some(endpoint), region) => {
-                let endpoint = self.allowed.endpoint(endpoint).map_err(|e| told("endpoint", &e))?;
-                Ok(region.iter().fold(endpoint, |endpoint, region| endpoint.with_region(region)))
-            }
-            (None, Some(region)) => self.allowed.region(region).map_err(|e| told("region", &e)),
-            (None, None) => Err("give spec.region or spec.endpoint".to_owned()),
-        }
     }
 
     fn quota(&self, group: &Group) -> SharedQuota {
@@ -227,4 +222,151 @@ fn same(a: &Ready, b: &Ready) -> bool {
         && x.url() == y.url()
         && x.region() == y.region()
         && a.client.credentials().same_as(b.client.credentials())
+}
+
+/// Where an account's calls go, and with which keys.
+#[derive(Debug)]
+pub struct Resolved {
+    /// What decisions need of it.
+    pub account: Account,
+    /// The host, allowed.
+    pub endpoint: Endpoint,
+    /// The keys, out of its Secret.
+    pub credentials: Credentials,
+}
+
+/// Reads an account's Secret and holds its endpoint against what the flags allow.
+///
+/// # Errors
+/// SecretNotFound and SecretUnreadable wait; EndpointRefused and CredentialsInvalid need a person.
+pub async fn resolve(
+    kube: &kube::Client,
+    allowed: &AllowedEndpoints,
+    namespace: &str,
+    resource: &OTAAccount,
+) -> Result<Resolved, Trouble> {
+    let endpoint = endpoint(allowed, resource).map_err(|why| stalled("EndpointRefused", why))?;
+    let name = &resource.spec.credentials.secret_ref.name;
+    let secrets: Api<Secret> = Api::namespaced(kube.clone(), namespace);
+    let read = tokio::time::timeout(API_TIMEOUT, secrets.get_opt(name)).await;
+    let secret = match read {
+        Ok(Ok(Some(secret))) => secret,
+        Ok(Ok(None)) => {
+            let message = format!("there is no Secret {name}, which OTAAccount {} names", resource.name_any());
+            return Err(waiting("SecretNotFound", message));
+        }
+        Ok(Err(error)) => {
+            return Err(waiting("SecretUnreadable", format!("Secret {name} cannot be read: {error}")));
+        }
+        Err(_) => return Err(waiting("SecretUnreadable", format!("Secret {name} cannot be read in time"))),
+    };
+    let data = secret.data.unwrap_or_default().into_iter().map(|(k, v)| (k, v.0)).collect();
+    let credentials = Credentials::from_secret_data(&data)
+        .map_err(|error| stalled("CredentialsInvalid", format!("Secret {name}: {error}")))?;
+    let account = Account {
+        endpoint: endpoint.url().to_string(),
+        region: endpoint.region().map(str::to_owned),
+        instance_id: resource.spec.instance_id.clone(),
+        access_key: credentials.digest(),
+        list_lag: effective::LIST_LAG,
+        replay: Replay::Settle,
+        tag_echoed: false,
+    };
+    Ok(Resolved { account: informed(account, resource), endpoint, credentials })
+}
+
+fn endpoint(allowed: &AllowedEndpoints, resource: &OTAAccount) -> Result<Endpoint, String> {
+    let spec = &resource.spec;
+    let told = |field: &str, error: &dyn std::fmt::Display| format!("spec.{field}: {error}");
+    match (&spec.endpoint, &spec.region) {
+        (Some(endpoint), region) => {
+            let endpoint = allowed.endpoint(endpoint).map_err(|e| told("endpoint", &e))?;
+            Ok(region.iter().fold(endpoint, |endpoint, region| endpoint.with_region(region)))
+        }
+        (None, Some(region)) => allowed.region(region).map_err(|e| told("region", &e)),
+        (None, None) => Err("give spec.region or spec.endpoint".to_owned()),
+    }
+}
+
+/// The account with what its spec says, else with what `fota doctor` found about the very same subject, else careful.
+fn informed(account: Account, resource: &OTAAccount) -> Account {
+    let subject = account.subject();
+    let status = resource.status.as_ref();
+    let doctor = status.and_then(|s| s.doctor.as_ref()).filter(|d| d.subject == subject);
+    let shown = |name| doctor.is_some_and(|d| d.holds(name) == Holds::Yes);
+    let echo = status.and_then(|s| s.tag_echo.as_ref()).is_some_and(|e| e.subject == subject);
+    let lag = resource.spec.list_lag.as_ref().or(doctor.and_then(|d| d.list_lag.as_ref()));
+    Account {
+        list_lag: lag.map_or(effective::LIST_LAG, Span::length),
+        replay: resource.spec.replay.or(doctor.and_then(|d| d.replay)).unwrap_or(Replay::Settle),
+        tag_echoed: echo || shown(finding::TAGS_QUERIED) || shown(finding::TAGS_LISTED),
+        ..account
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn account() -> Account {
+        Account {
+            endpoint: "https://e/".into(),
+            region: None,
+            instance_id: None,
+            access_key: "k".into(),
+            list_lag: effective::LIST_LAG,
+            replay: Replay::Settle,
+            tag_echoed: false,
+        }
+    }
+
+    fn resource(spec: Value, status: Value) -> OTAAccount {
+        let mut all = json!({"endpoint": "e", "credentials": {"secretRef": {"name": "s"}}});
+        all.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        let object = json!({"apiVersion": "fota.dev/v1alpha1", "kind": "OTAAccount", "metadata": {"name": "a"},
+                            "spec": all, "status": status});
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn diagnosis(subject: &str) -> Value {
+        json!({"doctor": {"subject": subject, "at": "2026-01-01T00:00:00Z", "replay": "Nonce", "listLag": "3s",
+               "findings": [{"name": "TagsQueried", "holds": "Unknown", "message": ""},
+                            {"name": "TagsListed", "holds": "Yes", "message": ""}]}})
+    }
+
+    fn facts(spec: Value, status: Value) -> (Replay, u64, bool) {
+        let account = informed(account(), &resource(spec, status));
+        (account.replay, account.list_lag.as_secs(), account.tag_echoed)
+    }
+
+    #[test]
+    fn what_nobody_knows_is_taken_carefully() {
+        assert_eq!(facts(json!({}), json!({})), (Replay::Settle, 30, false));
+    }
+
+    #[test]
+    fn the_spec_wins_over_the_doctor_and_the_doctor_over_the_default() {
+        let found = diagnosis(&account().subject());
+        assert_eq!(facts(json!({}), found.clone()), (Replay::Nonce, 3, true));
+        let spec = json!({"replay": "Settle", "listLag": "7s"});
+        assert_eq!(facts(spec, found), (Replay::Settle, 7, true));
+    }
+
+    #[test]
+    fn findings_about_another_subject_prove_nothing() {
+        assert_eq!(facts(json!({}), diagnosis("other")), (Replay::Settle, 30, false));
+        let echo = |subject: &str| json!({"tagEcho": {"subject": subject, "operation": "QueryOTAJob", "at": "2026-01-01T00:00:00Z"}});
+        assert_eq!(facts(json!({}), echo("other")), (Replay::Settle, 30, false));
+        assert_eq!(facts(json!({}), echo(&account().subject())), (Replay::Settle, 30, true));
+        let base = account().subject();
+        for other in [
+            Account { endpoint: "https://f/".into(), ..account() },
+            Account { instance_id: Some("iot-1".into()), ..account() },
+            Account { access_key: "l".into(), ..account() },
+        ] {
+            assert_ne!(other.subject(), base);
+        }
+        assert!(base.len() <= 32);
+    }
 }

@@ -6,13 +6,15 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::api::FirmwareRollout;
 use crate::api::status::Claim;
 use crate::ota::firmware::Firmware;
 use crate::ota::id::JobId;
-use crate::rollout::observed::{JobReading, Lookup, Observed, RunLedger, Ticket, Trouble};
+use crate::ota::outcome::Outcome;
+use crate::rollout::observed::{self, JobReading, Lookup, Observed, RunLedger, Sends, Ticket, Trouble, Verdict};
+use crate::sabotage::{Bad, on};
 
 /// How long after its claim's acknowledgement a ticket may be used, by the monotonic clock.
 pub const TICKET_LIFE: Duration = Duration::from_secs(5);
@@ -36,12 +38,14 @@ pub struct Known {
     pub ledger: Option<RunLedger>,
     /// The look-up of a claim's tag, and of which one (token and epoch).
     pub lookup: Option<(String, i32, Lookup)>,
-    /// The cloud's `Date` minus our clock.
-    pub skew: Option<SignedDuration>,
+    /// The last `Date` of the cloud, and when it was seen by the monotonic clock.
+    pub cloud: Option<(Timestamp, Duration)>,
     /// The last read that failed.
     pub trouble: Option<Trouble>,
     /// When progress alone was last written, by the monotonic clock.
     pub written: Option<Duration>,
+    /// What became of the sends of a claim, and of which one.
+    sends: Option<(String, i32, Sends)>,
     ticket: Option<Issued>,
 }
 
@@ -51,6 +55,15 @@ struct Issued {
     token: String,
     epoch: i32,
     at: Duration,
+    used: Used,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Used {
+    No,
+    /// Everything sent by it was surely refused.
+    PutOff,
+    Guarded,
 }
 
 impl Memory {
@@ -76,7 +89,7 @@ impl Memory {
 
     /// Makes the ticket of a claim whose write was acknowledged.
     pub fn issue(&self, rollout: &FirmwareRollout, claim: &Claim, now: Duration) {
-        let issued = Issued { token: claim.token.clone(), epoch: claim.epoch, at: now };
+        let issued = Issued { token: claim.token.clone(), epoch: claim.epoch, at: now, used: Used::No };
         self.change(rollout, |known| known.ticket = Some(issued));
     }
 
@@ -85,8 +98,28 @@ impl Memory {
         self.change(rollout, |known| {
             let ticket = state(known, claim, now);
             known.ticket = None;
-            ticket == Ticket::Fresh
+            matches!(ticket, Ticket::Fresh | Ticket::PutOff | Ticket::Guarded)
         })
+    }
+
+    /// Notes how a send of a claim ended, at `now` of the monotonic clock. `ticketed`: it was the ticket's, and the claim
+    /// was nobody else's: after a sure refusal the ticket is given back.
+    pub fn sent(&self, rollout: &FirmwareRollout, claim: &Claim, outcome: &Outcome, ticketed: bool, now: Duration) {
+        let used = match observed::verdict(outcome) {
+            Verdict::PutOff => Some(Used::PutOff),
+            Verdict::Guarded => Some(Used::Guarded),
+            Verdict::Taken | Verdict::Refused | Verdict::Unknown => None,
+        };
+        self.change(rollout, |known| {
+            let sends = sends(known, claim).after(outcome, now);
+            known.sends = Some((claim.token.clone(), claim.epoch, sends));
+            known.ticket = used.filter(|_| ticketed).map(|used| Issued {
+                token: claim.token.clone(),
+                epoch: claim.epoch,
+                at: now,
+                used,
+            });
+        });
     }
 
     /// The state of a rollout's ticket.
@@ -101,6 +134,9 @@ impl Memory {
         let claim = rollout.status.as_ref().and_then(|s| s.claim.as_ref());
         self.change(rollout, |known| Observed {
             account: None,
+            monotonic: now,
+            cloud: known.cloud.and_then(|(date, at)| date.checked_add(now.saturating_sub(at)).ok()),
+            sends: claim.map(|claim| sends(known, claim)).unwrap_or_default(),
             firmware: known.firmware.clone(),
             jobs: known
                 .jobs
@@ -118,7 +154,6 @@ impl Memory {
                 .map(|(.., lookup)| lookup.clone())
                 .unwrap_or_default(),
             ticket,
-            skew: known.skew,
             trouble: known.trouble.clone(),
             rival: None,
         })
@@ -127,14 +162,21 @@ impl Memory {
 
 fn state(known: &Known, claim: &Claim, now: Duration) -> Ticket {
     match &known.ticket {
-        Some(t) if t.token == claim.token && t.epoch == claim.epoch => {
-            if now.saturating_sub(t.at) < TICKET_LIFE {
-                Ticket::Fresh
-            } else {
-                Ticket::Expired
-            }
-        }
+        // Whoever took the claim over may have sent it: the ticket says nothing any more.
+        Some(t) if t.token == claim.token && t.epoch == claim.epoch && !claim.sent => match t.used {
+            Used::PutOff => Ticket::PutOff,
+            Used::Guarded => Ticket::Guarded,
+            Used::No if now.saturating_sub(t.at) < TICKET_LIFE || on(Bad::PauseBeforeSend) => Ticket::Fresh,
+            Used::No => Ticket::Expired,
+        },
         _ => Ticket::None,
+    }
+}
+
+fn sends(known: &Known, claim: &Claim) -> Sends {
+    match &known.sends {
+        Some((token, epoch, sends)) if *token == claim.token && *epoch == claim.epoch => sends.clone(),
+        _ => Sends::default(),
     }
 }
 

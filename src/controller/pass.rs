@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
+use crate::api::status::Claim;
 use crate::api::{FirmwareRollout, FirmwareRolloutStatus};
+use crate::ota::Request;
 use crate::ota::outcome::Outcome;
+use crate::rollout::observed::{self, Verdict};
 use crate::rollout::{Act, Step, absorb, decide, story};
 
 use super::memory::Memory;
@@ -104,24 +107,29 @@ async fn carry_out<W: World>(
         }
         Act::Create(request) => {
             let Some(claim) = rollout.status.as_ref().and_then(|s| s.claim.clone()) else { return Ok(After::Again) };
-            // Another replica must not begin while this call may still arrive. The ticket is kept for when it fits.
-            if ours(world, rollout)? <= world.longest_create() {
-                world.prolong(rollout);
+            // Not yet: the ticket is kept for when it is.
+            if !outlasts(world, rollout)? {
                 return Ok(After::Rest);
             }
             if !memory.redeem(rollout, &claim, world.monotonic()) {
                 return Ok(After::Again);
             }
-            let outcome = world.create(rollout, &request).await;
-            match &outcome {
-                Outcome::Accepted { job_id, request_id, .. } => {
-                    info!(rollout = %key, stage = %claim.stage, job = %job_id, request = %request_id, "job created");
-                }
-                Outcome::Rejected(error) | Outcome::Unknown(error) => {
-                    warn!(rollout = %key, stage = %claim.stage, %error, "create not accepted");
-                }
+            let outcome = send(world, memory, key, rollout, &claim, &request, true).await;
+            if observed::verdict(&outcome) == Verdict::PutOff {
+                return Ok(After::Again);
             }
             record(world, key, rollout, &step.status, &outcome).await
+        }
+        Act::Replay(request) => {
+            let Some(claim) = rollout.status.as_ref().and_then(|s| s.claim.clone()) else { return Ok(After::Again) };
+            if !outlasts(world, rollout)? {
+                return Ok(After::Rest);
+            }
+            match send(world, memory, key, rollout, &claim, &request, false).await {
+                outcome @ Outcome::Accepted { .. } => record(world, key, rollout, &step.status, &outcome).await,
+                // What it says is in the memory: the next decision tells of it.
+                _ => Ok(After::Again),
+            }
         }
         Act::Cancel(..) if world.leadership(rollout).is_none() => Err(WriteError::NotOurs),
         Act::Cancel(job, pending) => match world.cancel(rollout, &job, pending).await {
@@ -139,6 +147,29 @@ async fn carry_out<W: World>(
             }
         },
     }
+}
+
+/// Sends a claim's create and notes how that ended.
+async fn send<W: World>(
+    world: &W,
+    memory: &Memory,
+    key: &Key,
+    rollout: &FirmwareRollout,
+    claim: &Claim,
+    request: &Request,
+    ticketed: bool,
+) -> Outcome {
+    let outcome = world.create(rollout, request).await;
+    memory.sent(rollout, claim, &outcome, ticketed, world.monotonic());
+    match &outcome {
+        Outcome::Accepted { job_id, request_id, .. } => {
+            info!(rollout = %key, stage = %claim.stage, job = %job_id, request = %request_id, "job created");
+        }
+        Outcome::Rejected(error) | Outcome::Unknown(error) => {
+            warn!(rollout = %key, stage = %claim.stage, epoch = claim.epoch, %error, "create not accepted");
+        }
+    }
+    outcome
 }
 
 /// Writes what a create's outcome makes of the status: on a conflict, of the newer version, as long as its claim is the
@@ -173,6 +204,16 @@ async fn record<W: World>(
 /// How much longer the rollout is ours: asked right before every effect, for a process may be stopped at any point.
 fn ours<W: World>(world: &W, rollout: &FirmwareRollout) -> Result<Duration, WriteError> {
     world.leadership(rollout).ok_or(WriteError::NotOurs)
+}
+
+/// Whether the leadership outlasts a create: another replica must not begin while ours may still arrive. Where it does
+/// not, a renewal is asked for, and brings the next pass.
+fn outlasts<W: World>(world: &W, rollout: &FirmwareRollout) -> Result<bool, WriteError> {
+    let enough = ours(world, rollout)? > world.longest_create();
+    if !enough {
+        world.prolong(rollout);
+    }
+    Ok(enough)
 }
 
 async fn write<W: World>(

@@ -9,7 +9,6 @@ use jiff::{SignedDuration, Timestamp};
 use crate::api::rollout::FirmwareRef;
 use crate::api::status::{Claim, Ledger};
 use crate::api::{FirmwareRollout, TAG_KEY};
-use crate::ota::Api;
 use crate::ota::calls::{self, CallContext};
 use crate::ota::code::{self, Class as CodeClass};
 use crate::ota::firmware::Firmware;
@@ -18,8 +17,9 @@ use crate::ota::job::Job;
 use crate::ota::outcome::{CallError, Read};
 use crate::ota::polling::{self, Tally};
 use crate::ota::task::TaskStatus;
+use crate::ota::{Api, Operation};
 use crate::rollout::firmware;
-use crate::rollout::observed::{Account, Found, JobReading, Lookup, RunLedger, Trouble};
+use crate::rollout::observed::{Account, Empty, Found, JobReading, Lookup, RunLedger, Trouble};
 use crate::rollout::wanted::{Cadence, Wanted, WantedJob};
 
 use super::census::{Census, Class, Counted, is_silent};
@@ -29,6 +29,8 @@ use super::memory::Memory;
 const UNCLEAR_LAG: u32 = 4;
 /// Jobs without tags in a listing that are asked for their tags one by one, at most so many in one poll.
 const UNTAGGED_ASKED: usize = 200;
+/// Empty listings of a look-up that are remembered; the decision needs the last two.
+const LISTINGS_KEPT: usize = 8;
 /// A `Slow` job is read at every so many polls; so is a census taken.
 const SLOW: u32 = 4;
 /// Task counts are taken again when they do not add up, at most so often in one poll.
@@ -61,8 +63,15 @@ struct LookupPolls {
     lookup: Lookup,
     /// Jobs that were listed without tags, and whose own answer does not show the claim's either: tags never change.
     foreign: BTreeSet<JobId>,
-    /// Our wall clock after the last full listing that counted.
-    last: Option<Timestamp>,
+}
+
+/// Our two clocks at one instant.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// The wall clock.
+    pub wall: Timestamp,
+    /// The monotonic clock, since any fixed instant of this process.
+    pub monotonic: Duration,
 }
 
 /// What one poll found.
@@ -72,8 +81,10 @@ pub struct Findings {
     jobs: BTreeMap<JobId, JobReading>,
     lookup: Option<(String, i32, Lookup)>,
     ledger: Option<RunLedger>,
-    skew: Option<SignedDuration>,
+    cloud: Option<(Timestamp, Duration)>,
     trouble: Option<Trouble>,
+    /// The operation whose answer showed a tag of ours on a job.
+    pub echoed: Option<Operation>,
 }
 
 impl Findings {
@@ -84,26 +95,26 @@ impl Findings {
             known.jobs = self.jobs;
             known.lookup = self.lookup;
             known.ledger = self.ledger.or_else(|| known.ledger.take());
-            known.skew = self.skew.or(known.skew);
+            known.cloud = self.cloud.or(known.cloud);
             known.trouble = self.trouble;
         });
     }
 }
 
-/// Reads what is wanted. `wall` reads our wall clock.
+/// Reads what is wanted. `clock` reads our clocks.
 pub async fn poll<A: Api>(
     api: &A,
     account: &Account,
     wanted: &Wanted,
     revision: &str,
     polls: &mut Polls,
-    wall: impl Fn() -> Timestamp + Send,
+    clock: impl Fn() -> Moment + Send,
 ) -> Findings {
     let ctx = CallContext { instance_id: account.instance_id.clone() };
     if polls.revision != revision {
         (polls.firmware, polls.revision) = (None, revision.to_owned());
     }
-    let mut reader = Reader { api, ctx: &ctx, account, wall: &wall, skew: None };
+    let mut reader = Reader { api, ctx: &ctx, account, clock: &clock, cloud: None, echoed: None };
     let outcome = reader.read(wanted, polls).await;
     polls.polls = polls.polls.wrapping_add(1);
     Findings {
@@ -111,8 +122,9 @@ pub async fn poll<A: Api>(
         jobs: polls.jobs.iter().filter_map(|(id, j)| Some((id.clone(), j.reading.clone()?))).collect(),
         lookup: polls.lookup.as_ref().map(|l| (l.token.clone(), l.epoch, l.lookup.clone())),
         ledger: outcome.as_ref().ok().cloned().flatten(),
-        skew: reader.skew,
+        cloud: reader.cloud,
         trouble: outcome.err().map(|error| trouble(&error)),
+        echoed: reader.echoed,
     }
 }
 
@@ -133,15 +145,16 @@ pub fn trouble(error: &CallError) -> Trouble {
     }
 }
 
-struct Reader<'a, A, W> {
+struct Reader<'a, A, C> {
     api: &'a A,
     ctx: &'a CallContext,
     account: &'a Account,
-    wall: &'a W,
-    skew: Option<SignedDuration>,
+    clock: &'a C,
+    cloud: Option<(Timestamp, Duration)>,
+    echoed: Option<Operation>,
 }
 
-impl<A: Api, W: Fn() -> Timestamp + Send> Reader<'_, A, W> {
+impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
     async fn read(&mut self, wanted: &Wanted, polls: &mut Polls) -> Result<Option<RunLedger>, CallError> {
         if let Some(claim) = &wanted.lookup {
             self.look_up(claim, polls).await?;
@@ -171,28 +184,22 @@ impl<A: Api, W: Fn() -> Timestamp + Send> Reader<'_, A, W> {
         self.census(wanted, polls).await
     }
 
+    fn wall(&self) -> Timestamp {
+        (self.clock)().wall
+    }
+
     /// The cloud's clock comes with every answer.
-    fn note<T>(&mut self, read: &Read<T>, asked: Timestamp) {
+    fn note<T>(&mut self, read: &Read<T>) {
         if let Some(date) = read.date {
-            // `Date` has whole seconds and was taken between our question and now: no skew if it lies between.
-            let now = (self.wall)();
-            let second = SignedDuration::from_secs(1);
-            self.skew = Some(if date > now {
-                date.duration_since(now)
-            } else if date.saturating_add(second).is_ok_and(|d| d < asked) {
-                date.duration_since(asked)
-            } else {
-                SignedDuration::ZERO
-            });
+            self.cloud = Some((date, (self.clock)().monotonic));
         }
     }
 
     async fn firmware(&mut self, product: &str, named: &FirmwareRef, polls: &mut Polls) -> Result<(), CallError> {
-        let asked = (self.wall)();
         let candidates = match (&named.id, &named.version) {
             (Some(id), _) => match calls::query_firmware(self.api, self.ctx, &FirmwareId::new(id.clone())).await {
                 Ok(read) => {
-                    self.note(&read, asked);
+                    self.note(&read);
                     vec![read.value]
                 }
                 Err(error) if unknown_package(&error) => vec![],
@@ -201,7 +208,7 @@ impl<A: Api, W: Fn() -> Timestamp + Send> Reader<'_, A, W> {
             (None, version) => {
                 let version = version.clone().unwrap_or_default();
                 let read = calls::list_firmware(self.api, self.ctx, product, &version).await?;
-                self.note(&read, asked);
+                self.note(&read);
                 read.value
             }
         };
@@ -214,13 +221,16 @@ impl<A: Api, W: Fn() -> Timestamp + Send> Reader<'_, A, W> {
         if !polls.lookup.as_ref().is_some_and(same) {
             let lookup = Lookup::default();
             let (token, foreign) = (claim.token.clone(), BTreeSet::new());
-            polls.lookup = Some(LookupPolls { token, epoch: claim.epoch, lookup, foreign, last: None });
+            polls.lookup = Some(LookupPolls { token, epoch: claim.epoch, lookup, foreign });
         }
         let Some(state) = &mut polls.lookup else { return Ok(()) };
-        let asked = (self.wall)();
+        let asked = (self.clock)().monotonic;
         let firmware = FirmwareId::new(claim.call.firmware_id.clone());
         let read = calls::all_jobs_of_firmware(self.api, self.ctx, &firmware).await?;
-        self.note(&read, asked);
+        self.note(&read);
+        if read.value.jobs.iter().any(|job| job.tag(TAG_KEY).is_some()) {
+            self.echoed = Some(Operation::ListOTAJobByFirmware);
+        }
         let mut found = Vec::new();
         let (mut asked_for, mut complete) = (0, read.value.complete);
         // The youngest first: the job that is looked for was made just now.
@@ -237,6 +247,9 @@ impl<A: Api, W: Fn() -> Timestamp + Send> Reader<'_, A, W> {
                 }
                 asked_for += 1;
                 let full = calls::query_job(self.api, self.ctx, &job.job_id).await?.value;
+                if full.tag(TAG_KEY).is_some() {
+                    self.echoed = Some(Operation::QueryOTAJob);
+                }
                 let ours = full.tag(TAG_KEY) == Some(claim.token.as_str());
                 if !ours {
                     state.foreign.insert(job.job_id.clone());
@@ -254,11 +267,13 @@ impl<A: Api, W: Fn() -> Timestamp + Send> Reader<'_, A, W> {
             state.lookup.found = found;
             return Ok(());
         }
-        let lag = SignedDuration::try_from(self.account.list_lag.saturating_mul(UNCLEAR_LAG)).unwrap_or_default();
-        let far_enough = state.last.is_none_or(|last| asked.duration_since(last) >= lag);
-        if complete && far_enough {
-            state.lookup.empty = state.lookup.empty.saturating_add(1);
-            state.last = Some((self.wall)());
+        let lag = self.account.list_lag.saturating_mul(UNCLEAR_LAG);
+        let empty = &mut state.lookup.empty;
+        let last = empty.last().map(|e| e.asked);
+        if complete && last.is_none_or(|last| asked.saturating_sub(last) >= lag) {
+            empty.push(Empty { asked, date: read.date });
+            let old = empty.len().saturating_sub(LISTINGS_KEPT);
+            empty.drain(..old);
         }
         Ok(())
     }
@@ -272,14 +287,16 @@ impl<A: Api, W: Fn() -> Timestamp + Send> Reader<'_, A, W> {
             }
             tally = polling::tally(self.api, self.ctx, id).await?;
         }
-        let asked = (self.wall)();
         let job = calls::query_job(self.api, self.ctx, id).await?;
-        self.note(&job, asked);
+        self.note(&job);
+        if job.value.tag(TAG_KEY).is_some() {
+            self.echoed = Some(Operation::QueryOTAJob);
+        }
         Ok((tally, job))
     }
 
     async fn job(&mut self, wanted: &WantedJob, known: &mut JobPolls) -> Result<(), CallError> {
-        let taken_at = (self.wall)();
+        let taken_at = self.wall();
         let (tally, job) = match self.counts_and_job(&wanted.id).await {
             Ok(both) => both,
             Err(error) if code::same(&error.code, code::INVALID_OTA_JOB_ID) => {

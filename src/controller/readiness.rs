@@ -10,6 +10,7 @@ use kube::{Api, Resource as _};
 use serde_json::json;
 use tracing::{debug, warn};
 
+use crate::api::account::TagEcho;
 use crate::api::condition::{self, Condition};
 use crate::api::{FIELD_MANAGER, OTAAccount, OTAAccountStatus, Time};
 use crate::clock;
@@ -28,9 +29,16 @@ const LOOK: Duration = Duration::from_secs(2);
 /// One that does not work is asked again after this.
 const AGAIN: Duration = Duration::from_secs(10);
 
+/// What was found the last time that an account was asked.
+struct Asked {
+    generation: Option<i64>,
+    found: Result<String, Trouble>,
+    since: Instant,
+}
+
 /// Runs until the process ends.
 pub async fn run(kube: kube::Client, cluster: Arc<Cluster>) {
-    let mut asked: BTreeMap<Key, (Option<i64>, bool, Instant)> = BTreeMap::new();
+    let mut asked: BTreeMap<Key, Asked> = BTreeMap::new();
     let mut gains = cluster.leases().gains();
     loop {
         let accounts = cluster.accounts().all();
@@ -42,19 +50,23 @@ pub async fn run(kube: kube::Client, cluster: Arc<Cluster>) {
                 continue;
             }
             let generation = account.metadata.generation;
-            let fresh = asked.get(&key).is_some_and(|(at, works, since)| {
-                let life = if *works { EVERY } else { AGAIN };
-                *at == generation && clock::monotonic().duration_since(*since) < life
+            let fresh = asked.get(&key).filter(|a| {
+                let life = if a.found.is_ok() { EVERY } else { AGAIN };
+                a.generation == generation && clock::monotonic().duration_since(a.since) < life
             });
-            if fresh {
-                continue;
+            let found = match fresh {
+                Some(asked) => asked.found.clone(),
+                None => {
+                    let found = ask(&cluster, &key).await;
+                    let since = clock::monotonic();
+                    asked.insert(key, Asked { generation, found: found.clone(), since });
+                    found
+                }
+            };
+            let echo = found.as_ref().ok().and_then(|subject| cluster.accounts().echo(subject));
+            if cluster.owns(&Key::of(&**account)) {
+                tell(&kube, account, found, echo).await;
             }
-            let found = ask(&cluster, &key).await;
-            if !cluster.owns(&key) {
-                continue;
-            }
-            asked.insert(key, (generation, found.is_ok(), clock::monotonic()));
-            tell(&kube, account, found).await;
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK) => {}
@@ -64,19 +76,32 @@ pub async fn run(kube: kube::Client, cluster: Arc<Cluster>) {
     }
 }
 
-async fn ask(cluster: &Cluster, key: &Key) -> Result<(), Trouble> {
+/// The account's subject, if the cloud answers to its keys.
+async fn ask(cluster: &Cluster, key: &Key) -> Result<String, Trouble> {
     let ready = cluster.accounts().ready(key).await?;
     let ctx = CallContext { instance_id: ready.account.instance_id.clone() };
-    calls::probe(&*ready.client, &ctx).await.map_err(|error| poll::trouble(&error))
+    calls::probe(&*ready.client, &ctx).await.map_err(|error| poll::trouble(&error))?;
+    Ok(ready.account.subject())
 }
 
-async fn tell(kube: &kube::Client, account: &OTAAccount, found: Result<(), Trouble>) {
+/// Our part of the status: what `fota doctor` found has another field manager, and is no business of ours. An apply
+/// that carried it would make us its owner, and the next diagnosis could take nothing out of it.
+fn ours(old: OTAAccountStatus, ready: Condition, echo: Option<TagEcho>) -> OTAAccountStatus {
+    let mut new = OTAAccountStatus { observed_generation: ready.observed_generation, doctor: None, ..old };
+    if let Some(echo) = echo
+        && new.tag_echo.as_ref().is_none_or(|known| known.subject != echo.subject)
+    {
+        new.tag_echo = Some(echo);
+    }
+    condition::set(&mut new.conditions, ready);
+    new
+}
+
+async fn tell(kube: &kube::Client, account: &OTAAccount, found: Result<String, Trouble>, echo: Option<TagEcho>) {
     let (holds, reason, message) = match found {
-        Ok(()) => ("True", "CloudAnswers", "the cloud answers to these keys".to_owned()),
+        Ok(_) => ("True", "CloudAnswers", "the cloud answers to these keys".to_owned()),
         Err(trouble) => ("False", trouble.reason, trouble.message),
     };
-    let old = account.status.clone().unwrap_or_default();
-    let mut new = OTAAccountStatus { observed_generation: account.metadata.generation, ..old.clone() };
     let ready = Condition {
         kind: "Ready".to_owned(),
         status: holds.to_owned(),
@@ -85,7 +110,8 @@ async fn tell(kube: &kube::Client, account: &OTAAccount, found: Result<(), Troub
         reason: reason.to_owned(),
         message,
     };
-    condition::set(&mut new.conditions, ready);
+    let old = OTAAccountStatus { doctor: None, ..account.status.clone().unwrap_or_default() };
+    let new = ours(old.clone(), ready, echo);
     if old == new {
         return;
     }
@@ -103,5 +129,36 @@ async fn tell(kube: &kube::Client, account: &OTAAccount, found: Result<(), Troub
         // A newer version is judged at the next look.
         Ok(Err(error)) => warn!(account = %key, %error, "the account's status could not be written"),
         Err(_) => warn!(account = %key, "the API server did not answer in time"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn echo(subject: &str, second: i64) -> TagEcho {
+        let at = Time(jiff::Timestamp::from_second(second).unwrap());
+        TagEcho { subject: subject.into(), operation: "QueryOTAJob".into(), at }
+    }
+
+    #[test]
+    fn an_echo_is_told_once_and_kept_and_the_doctors_part_is_left_alone() {
+        let ready = Condition {
+            kind: "Ready".into(),
+            status: "True".into(),
+            observed_generation: Some(3),
+            last_transition_time: Time(jiff::Timestamp::UNIX_EPOCH),
+            reason: "CloudAnswers".into(),
+            message: String::new(),
+        };
+        let doctor: crate::api::account::Diagnosis =
+            serde_json::from_value(json!({"subject": "s", "at": "2026-01-01T00:00:00Z"})).unwrap();
+        let old = OTAAccountStatus { doctor: Some(doctor), ..OTAAccountStatus::default() };
+        let first = ours(old, ready.clone(), Some(echo("s", 1)));
+        assert_eq!((&first.tag_echo, &first.doctor), (&Some(echo("s", 1)), &None));
+        assert_eq!(ours(first.clone(), ready.clone(), Some(echo("s", 2))), first, "of the same account once is enough");
+        assert_eq!(ours(first.clone(), ready.clone(), None), first, "forgotten by this process, not by the status");
+        let rotated = ours(first, ready, Some(echo("t", 2)));
+        assert_eq!(rotated.tag_echo, Some(echo("t", 2)));
     }
 }

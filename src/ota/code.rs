@@ -21,6 +21,8 @@ pub enum Class {
 pub const NO_DEVICE_CAN_UPGRADE: &str = "iot.firmware.NoDeviceCanUpgrade";
 /// The package is being verified, or is verified (section 2, 8.2).
 pub const IN_PROGRESS_VERIFY_JOB_EXISTED: &str = "iot.firmware.InProgressVerifyJobExisted";
+/// A dynamic job of the package runs (8.2).
+pub const IN_PROGRESS_DYNAMIC_JOB_EXISTED: &str = "iot.firmware.InProgressDynamicJobExisted";
 /// The package was refused for verification (8.2).
 pub const VERIFY_FIRMWARE_FAILED: &str = "iot.firmware.VerifyFirmwareFailed";
 /// An upgrade job needs a package that is verified or exempt (7.5).
@@ -160,7 +162,7 @@ const CATALOGUE: &[(Class, &[&str])] = &[
             FIRMWARE_AND_PRODUCT_KEY_MISMATCH,
             "iot.firmware.InvalidFirmware",
             "iot.firmware.ReUpgradeFailedFirmwareNotVerified",
-            "iot.firmware.InProgressDynamicJobExisted",
+            IN_PROGRESS_DYNAMIC_JOB_EXISTED,
             JOB_ALREADY_CANCELED,
             JOB_HAS_NO_SCHEDULE_TIME,
             "iot.firmware.NotDynamicJob",

@@ -1,5 +1,7 @@
 //! What an effect's outcome makes of a status. The effect itself was carried out by the shell.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::status::{Claim, FirmwareRolloutStatus, JobStatus, Refusal, StageKind, StageState};
@@ -8,15 +10,16 @@ use crate::ota::code::{self, Class};
 use crate::ota::id::JobId;
 use crate::ota::outcome::{CallError, Outcome};
 
+use super::observed::{self, Verdict};
 use super::stage;
 use super::story::{Situation, bounded, tell};
 
-/// First pause after a refusal that is worth another try; doubles up to [`LONGEST_PAUSE`].
+/// First pause after a refusal that closed its claim and is worth another try; doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: i64 = 5;
 const LONGEST_PAUSE: i64 = 300;
 
-/// The outcome of a claim's create. Accepted: the job is recorded. Rejected: surely no effect, so the claim is over.
-/// Unknown: the claim stays, and only its tag's look-up can tell (the ticket is used up).
+/// The outcome of a claim's create, sent by its ticket. Taken: the job is recorded. Refused for good: the claim is over.
+/// Put off: the claim stays, and the identical request is sent again. Unknown: the claim stays, and is marked as sent.
 pub fn create(
     status: &FirmwareRolloutStatus,
     outcome: &Outcome,
@@ -24,14 +27,21 @@ pub fn create(
     now: Timestamp,
 ) -> FirmwareRolloutStatus {
     let mut status = status.clone();
-    match outcome {
-        Outcome::Accepted { job_id, utc_create, request_id } => {
+    match (outcome, observed::verdict(outcome)) {
+        (Outcome::Accepted { job_id, utc_create, request_id }, _) => {
             record(&mut status, job_id, *utc_create, Some(request_id.as_str()));
             let running = Situation::waiting("JobStarted", "the job was created; its devices are being counted");
             tell(&mut status, &running, Some(generation), now);
         }
-        Outcome::Rejected(error) => refuse(&mut status, error, generation, now),
-        Outcome::Unknown(error) => {
+        (Outcome::Rejected(error) | Outcome::Unknown(error), Verdict::Refused) => {
+            let situation = refuse(&mut status, error, generation, now);
+            tell(&mut status, &situation, Some(generation), now);
+        }
+        (_, Verdict::PutOff) => {}
+        (Outcome::Rejected(error) | Outcome::Unknown(error), verdict) => {
+            if let Some(claim) = status.claim.as_mut().filter(|_| verdict == Verdict::Unknown) {
+                claim.sent = true;
+            }
             let unknown = Situation::waiting(
                 "OutcomeUnknown",
                 format!("whether the create took effect is not known ({error}); looking for its tag"),
@@ -40,6 +50,37 @@ pub fn create(
         }
     }
     status
+}
+
+/// A claim's create was put off: shown beside the claim, which stays.
+pub fn put_off(
+    status: &mut FirmwareRolloutStatus,
+    error: &CallError,
+    count: u32,
+    now: Timestamp,
+    left: Duration,
+) -> Situation {
+    let stage = status.claim.as_ref().map(|c| c.stage.clone()).unwrap_or_default();
+    let generation = status.observed_generation.unwrap_or(0);
+    let retry_at = SignedDuration::try_from(left).ok().and_then(|left| now.checked_add(left).ok()).unwrap_or(now);
+    let refusal = Refusal {
+        code: bounded(&error.code, 128),
+        message: bounded(&error.message, 256),
+        request_id: error.request_id.as_ref().map(|id| bounded(id, 64)),
+        generation,
+        count: i32::try_from(count).unwrap_or(i32::MAX),
+        retry_at: Some(Time::whole_seconds(retry_at)),
+    };
+    let situation = refused(&stage, &refusal);
+    if let Some(entry) = status.stages.iter_mut().find(|s| s.name == stage) {
+        // One write per send: what is left of the pause shrinks from pass to pass.
+        let told = entry.refusal.as_ref().filter(|old| old.count == refusal.count && old.code == refusal.code);
+        if let Some(told) = told {
+            return refused(&stage, told);
+        }
+        entry.refusal = Some(refusal);
+    }
+    situation
 }
 
 /// Records a claim's job and ends the claim.
@@ -87,23 +128,23 @@ pub fn withdraw(status: &mut FirmwareRolloutStatus) -> Option<Claim> {
     Some(claim)
 }
 
-fn refuse(status: &mut FirmwareRolloutStatus, error: &CallError, generation: i64, now: Timestamp) {
-    let Some(claim) = withdraw(status) else { return };
+/// Ends a claim whose create was refused for good, or because of somebody else's job.
+pub fn refuse(status: &mut FirmwareRolloutStatus, error: &CallError, generation: i64, now: Timestamp) -> Situation {
+    let none = || Situation::waiting("ClaimWithdrawn", "the create was refused");
+    let Some(claim) = withdraw(status) else { return none() };
     let upgraded_before = status
         .stages
         .iter()
         .filter(|s| s.name != claim.stage && s.kind != StageKind::Verify)
         .any(|s| !s.jobs.is_empty());
-    let Some(entry) = status.stages.iter_mut().find(|s| s.name == claim.stage) else { return };
+    let Some(entry) = status.stages.iter_mut().find(|s| s.name == claim.stage) else { return none() };
     if code::same(&error.code, code::NO_DEVICE_CAN_UPGRADE) && upgraded_before {
         // Earlier steps took every device there was: nothing is left to do in this one.
         entry.state = StageState::Passed;
         entry.reason = Some("NothingLeft".to_owned());
         entry.message = Some("no device is left that can be upgraded".to_owned());
         entry.refusal = None;
-        let passed = Situation::waiting("NothingLeft", format!("no device is left for stage {}", claim.stage));
-        tell(status, &passed, Some(generation), now);
-        return;
+        return Situation::waiting("NothingLeft", format!("no device is left for stage {}", claim.stage));
     }
     let count = entry.refusal.as_ref().filter(|r| r.generation == generation).map_or(1, |r| r.count.saturating_add(1));
     // The package's state may only lag behind what a verification just reached; somebody else's verification ends.
@@ -122,7 +163,7 @@ fn refuse(status: &mut FirmwareRolloutStatus, error: &CallError, generation: i64
     };
     let situation = refused(&claim.stage, &refusal);
     entry.refusal = Some(refusal);
-    tell(status, &situation, Some(generation), now);
+    situation
 }
 
 /// How a refusal is told.

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::decide::{Act, Step, decide};
-use super::observed::{Account, JobReading, Observed, Ticket, Trouble};
+use super::observed::{Account, Empty, JobReading, Observed, Sends, Ticket, Trouble};
 use super::{absorb, stage};
 use crate::api::status::{Ledger, Phase, StageState};
-use crate::api::{FINALIZER, FirmwareRollout};
+use crate::api::{FINALIZER, FirmwareRollout, Replay};
 use crate::ota::firmware::{Firmware, FirmwareStatus};
 use crate::ota::id::{FirmwareId, JobId};
 use crate::ota::job::{Job, JobStatus, JobType};
@@ -66,11 +66,13 @@ fn observed(status: FirmwareStatus) -> Observed {
         instance_id: Some("iot-1".into()),
         access_key: "k".into(),
         list_lag: Duration::from_secs(1),
+        replay: Replay::Nonce,
+        tag_echoed: true,
     };
     Observed {
         account: Some(Ok(account)),
         firmware: Some(Ok(firmware(status))),
-        skew: Some(SignedDuration::ZERO),
+        cloud: Some(at(0)),
         ..Observed::default()
     }
 }
@@ -106,16 +108,16 @@ fn what_is_missing_is_waited_for_by_name() {
         (Observed { account: None, ..base.clone() }, "ReadingAccount"),
         (Observed { account: Some(Err(missing)), ..base.clone() }, "AccountNotFound"),
         (Observed { firmware: None, ..base.clone() }, "ReadingFirmware"),
-        (Observed { skew: None, ..base.clone() }, "ReadingFirmware"),
-        (Observed { skew: Some(SignedDuration::from_secs(-61)), ..base.clone() }, "ClockSkew"),
-        (Observed { skew: Some(SignedDuration::from_secs(61)), ..base.clone() }, "ClockSkew"),
+        (Observed { cloud: None, ..base.clone() }, "ReadingFirmware"),
+        (Observed { cloud: Some(at(-61)), ..base.clone() }, "ClockSkew"),
+        (Observed { cloud: Some(at(61)), ..base.clone() }, "ClockSkew"),
         (Observed { rival: Some("n/older".into()), ..base.clone() }, "WaitingForRollout"),
         (elsewhere, "VerifyingElsewhere"),
     ] {
         let step = first(&observed);
         assert_eq!((&step.act, reason(&step), &step.status.claim), (&Act::Wait, expected, &None));
     }
-    let edge = Observed { skew: Some(SignedDuration::from_secs(60)), ..base };
+    let edge = Observed { cloud: Some(at(60)), ..base };
     assert_eq!(first(&edge).act, Act::Claim);
 }
 
@@ -240,9 +242,48 @@ fn a_ticket_decides_what_becomes_of_a_claim() {
     seen.ticket = Ticket::None;
     let step = decide(&rollout, &seen, at(1));
     assert_eq!((&step.act, reason(&step)), (&Act::Wait, "OutcomeUnknown"));
-    seen.lookup.empty = 2;
-    let step = decide(&rollout, &seen, at(1));
-    assert_eq!((reason(&step), &step.status.claim), ("Ambiguous", &Some(claim)));
+    // Somebody else first writes that the claim may have been sent, then looks, then repeats it.
+    assert!(step.status.claim.as_ref().unwrap().sent);
+    write(&mut rollout, &step);
+    let claim = step.status.claim;
+    assert_eq!(decide(&rollout, &seen, at(1)).act, Act::Wait);
+    let empty =
+        |seconds: u64| Empty { asked: Duration::from_secs(seconds), date: Some(at(i64::try_from(seconds).unwrap())) };
+    seen.lookup.empty = vec![empty(1)];
+    assert_eq!(decide(&rollout, &seen, at(1)).act, Act::Replay(request));
+    // It is not repeated where its nonce may be forgotten, or counts for nothing, and no other is made before its end.
+    let ended = vec![empty(1), empty(959), empty(960)];
+    for (what, cloud, replay, empty, expected) in [
+        ("settling", at(1), Replay::Settle, vec![empty(1)], "OutcomeUnknown"),
+        ("old", at(601), Replay::Nonce, vec![empty(1)], "OutcomeUnknown"),
+        ("one listing after its end", at(960), Replay::Nonce, ended.clone(), "OutcomeUnknown"),
+        ("two", at(960), Replay::Nonce, [ended.clone(), vec![empty(961)]].concat(), "ClaimExpired"),
+        ("settled", at(960), Replay::Settle, [ended, vec![empty(961)]].concat(), "ClaimExpired"),
+    ] {
+        let mut seen = Observed { cloud: Some(cloud), ..seen.clone() };
+        seen.lookup.empty = empty;
+        seen.account.as_mut().unwrap().as_mut().unwrap().replay = replay;
+        let step = decide(&rollout, &seen, cloud);
+        assert_eq!((&step.act, reason(&step)), (&Act::Wait, expected), "{what}");
+        assert_eq!(step.status.claim, claim.clone().filter(|_| expected != "ClaimExpired"), "{what}");
+        // Where no tag was ever shown, its absence says nothing.
+        seen.account.as_mut().unwrap().as_mut().unwrap().tag_echoed = false;
+        let step = decide(&rollout, &seen, cloud);
+        assert_eq!(reason(&step), if expected == "ClaimExpired" { "Ambiguous" } else { expected }, "{what}");
+        assert_eq!(step.status.claim, claim, "{what}");
+    }
+    // The nonce was used, and two listings since then are without it.
+    seen.sends.nonce_used = Some(Duration::from_secs(2));
+    seen.lookup.empty = vec![empty(1), empty(2)];
+    assert_eq!(reason(&decide(&rollout, &seen, at(3))), "OutcomeUnknown");
+    seen.lookup.empty = vec![empty(2), empty(6)];
+    assert_eq!(reason(&decide(&rollout, &seen, at(6))), "ClaimExpired");
+    // A refusal of a copy says nothing about an earlier one.
+    seen.sends = Sends { refused: Some(CallError::new(Class::Terminal, "iot.firmware.X", "no")), ..Sends::default() };
+    let step = decide(&rollout, &seen, at(6));
+    assert_eq!((reason(&step), &step.status.claim), ("CreateRefused", &claim));
+    seen.lookup.empty = vec![empty(960), empty(961)];
+    assert_eq!(decide(&rollout, &seen, at(961)).status.claim, None);
 }
 
 fn reading(counts: Ledger, now: i64, settled: bool, consistent: bool) -> JobReading {
@@ -392,12 +433,13 @@ proptest! {
                 _ => {}
             }
             let mut seen = observed(FirmwareStatus::from_number(t.firmware));
+            seen.cloud = Some(at(now));
             seen.ticket = match t.ticket { 0 => Ticket::None, 1 => Ticket::Expired, _ => Ticket::Fresh };
             match t.blind {
                 0 => seen.account = None,
                 1 => seen.firmware = None,
-                2 => seen.skew = None,
-                3 => seen.lookup.empty = 2,
+                2 => seen.cloud = None,
+                3 => seen.lookup.empty = vec![Empty { asked: Duration::ZERO, date: Some(at(now)) }; 2],
                 4 => seen.trouble = Some(Trouble { reason: "CloudUnreachable", message: "gone".into(), stalled: false }),
                 _ => {}
             }
@@ -416,7 +458,7 @@ proptest! {
                 check(&rollout, &seen, at(now), &step)?;
                 let rests = step.act == Act::Wait && rollout.status.as_ref() == Some(&step.status);
                 match &step.act {
-                    Act::Create(_) => {
+                    Act::Create(_) | Act::Replay(_) => {
                         jobs += 1;
                         let error = |class| CallError::new(class, "Throttling.User", "later");
                         let outcome = match t.outcome {

@@ -5,13 +5,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::api::status::{JobView, Ledger};
-use crate::api::{Span, Time};
+use crate::api::{Replay, Span, Time};
+use crate::ota::code::{self, Class};
 use crate::ota::firmware::Firmware;
 use crate::ota::id::JobId;
 use crate::ota::job::{Job, JobStatus};
+use crate::ota::outcome::{CallError, Outcome};
 
 use super::revision;
 
@@ -30,8 +32,12 @@ pub struct Observed {
     pub lookup: Lookup,
     /// Whether this process may execute the claim.
     pub ticket: Ticket,
-    /// The cloud's `Date` minus our clock; none: no answer yet.
-    pub skew: Option<SignedDuration>,
+    /// What became of this process's sends of the claim.
+    pub sends: Sends,
+    /// The monotonic clock of this process: what listings and sends are ordered by.
+    pub monotonic: Duration,
+    /// The cloud's `Date` by now: the last one seen, and what went by since on our monotonic clock; none: no answer yet.
+    pub cloud: Option<Timestamp>,
     /// The last read that failed, while no later one succeeded.
     pub trouble: Option<Trouble>,
     /// Another rollout of the product that goes first.
@@ -51,6 +57,19 @@ pub struct Account {
     pub access_key: String,
     /// How long a new job may be missing from lists.
     pub list_lag: Duration,
+    /// Whether a create without an answer may be sent again as it was.
+    pub replay: Replay,
+    /// Whether this account has shown a tag on a job: only then does a look-up that finds none prove something.
+    pub tag_echoed: bool,
+}
+
+impl Account {
+    /// Names what findings about the account speak of: endpoint, instance and access key. Of another subject they prove
+    /// nothing.
+    pub fn subject(&self) -> String {
+        let instance = self.instance_id.as_deref().unwrap_or_default();
+        revision::hex(["account", self.endpoint.as_str(), instance, self.access_key.as_str()], 8)
+    }
 }
 
 /// Why something cannot be had.
@@ -131,15 +150,114 @@ pub enum Ticket {
     Fresh,
     /// Unused, and too old to be used: nothing was sent.
     Expired,
+    /// Used, and everything that was sent by it was surely refused for the time being.
+    PutOff,
+    /// Used, and refused because of another job, which may be our own: the tag has to be looked for.
+    Guarded,
+}
+
+/// What became of this process's sends of one claim.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sends {
+    /// How many there were.
+    pub count: u32,
+    /// When the last one ended, by the monotonic clock.
+    pub ended: Option<Duration>,
+    /// Not before: the pause after a send that may be repeated.
+    pub again: Option<Duration>,
+    /// When the gateway first said that it had seen this nonce before: no later copy can have an effect.
+    pub nonce_used: Option<Duration>,
+    /// The last error.
+    pub last: Option<CallError>,
+    /// The cloud refused it for good. An earlier copy may have been accepted all the same.
+    pub refused: Option<CallError>,
+}
+
+/// First pause after a send that may be repeated; doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+impl Sends {
+    /// After one more send, which ended at `now` of the monotonic clock.
+    pub fn after(&self, outcome: &Outcome, now: Duration) -> Self {
+        let mut sends = Self { count: self.count.saturating_add(1), ended: Some(now), ..self.clone() };
+        let error = match outcome {
+            Outcome::Accepted { .. } => return sends,
+            Outcome::Rejected(error) | Outcome::Unknown(error) => error,
+        };
+        let pause = FIRST_PAUSE.saturating_mul(1 << self.count.min(8)).min(LONGEST_PAUSE);
+        sends.again = Some(now.saturating_add(pause.max(error.retry_after.unwrap_or_default())));
+        match verdict(outcome) {
+            Verdict::Refused => sends.refused = Some(error.clone()),
+            Verdict::Unknown if error.is(code::SIGNATURE_NONCE_USED) => {
+                sends.nonce_used = sends.nonce_used.or(Some(now));
+            }
+            _ => {}
+        }
+        sends.last = Some(error.clone());
+        sends
+    }
+}
+
+/// What one send's outcome says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The job exists.
+    Taken,
+    /// Surely no job came of this send, and none will of its like.
+    Refused,
+    /// Surely no job came of this send; the same request may be taken later.
+    PutOff,
+    /// Surely no job came of this send, because there is one already: perhaps an earlier send's.
+    Guarded,
+    /// A job may have come of it.
+    Unknown,
+}
+
+/// What one send's outcome says. The natural guards of verifications and dynamic jobs (ota-api: section 12) are told
+/// apart: they may speak of our own job.
+pub fn verdict(outcome: &Outcome) -> Verdict {
+    match outcome {
+        Outcome::Accepted { .. } => Verdict::Taken,
+        Outcome::Rejected(error) | Outcome::Unknown(error)
+            if error.is(code::IN_PROGRESS_VERIFY_JOB_EXISTED) || error.is(code::IN_PROGRESS_DYNAMIC_JOB_EXISTED) =>
+        {
+            Verdict::Guarded
+        }
+        Outcome::Rejected(error) if error.class == Class::Terminal => Verdict::Refused,
+        Outcome::Rejected(_) => Verdict::PutOff,
+        Outcome::Unknown(_) => Verdict::Unknown,
+    }
 }
 
 /// The look-up of a claim's tag over full listings of the package's jobs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lookup {
-    /// Full listings without the tag, each at least the lag after the one before.
-    pub empty: u32,
+    /// The last full listings without the tag, oldest first, each at least the lag after the one before.
+    pub empty: Vec<Empty>,
     /// Jobs that carry the tag, oldest first.
     pub found: Vec<Found>,
+}
+
+/// A full listing without the tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Empty {
+    /// When it was asked for, by the monotonic clock.
+    pub asked: Duration,
+    /// The cloud's `Date` in its answer.
+    pub date: Option<Timestamp>,
+}
+
+impl Lookup {
+    /// How many empty listings were asked for at or after an instant of the monotonic clock.
+    pub fn empty_since(&self, instant: Duration) -> usize {
+        self.empty.iter().filter(|e| e.asked >= instant).count()
+    }
+
+    /// How many empty listings were answered at or after an instant of the cloud's clock.
+    pub fn empty_by_date(&self, instant: Timestamp) -> usize {
+        self.empty.iter().filter(|e| e.date.is_some_and(|d| d >= instant)).count()
+    }
 }
 
 /// A job found by its tag.

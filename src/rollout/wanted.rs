@@ -103,7 +103,7 @@ pub fn wanted(rollout: &FirmwareRollout, ticket: Ticket) -> Wanted {
     wanted.ledger = wanted.jobs.iter().any(|j| j.upgrade)
         && status.progress.as_ref().is_none_or(|p| p.basis.as_ref() != Some(&basis));
     if let Some(claim) = &status.claim
-        && ticket == Ticket::None
+        && matches!(ticket, Ticket::None | Ticket::Guarded)
     {
         wanted.lookup = Some(claim.clone());
     }

@@ -110,7 +110,8 @@ impl Keeper {
         for account in &all {
             let Some(group) = accounts.group(&Key::of(&**account)) else { continue };
             // An owner's first act is to judge the account. Without a Lease nobody else needs to be waited for then.
-            let unclaimed = account.status.is_none() || group == Group::Unusable;
+            let judged = account.status.as_ref().is_some_and(|status| !status.conditions.is_empty());
+            let unclaimed = !judged || group == Group::Unusable;
             let so_far = groups.entry(group).or_insert(true);
             *so_far = *so_far && unclaimed;
         }

@@ -1,26 +1,62 @@
-//! A claim that was written and whose job is not recorded: execute it, withdraw it, or look for its tag. What comes
-//! after the job is recorded never comes in here.
+//! A claim that was written and whose job is not recorded: execute it, withdraw it, or recover it. What comes after the
+//! job is recorded never comes in here.
+//!
+//! Whoever holds the claim's ticket may send it or withdraw it. Everybody else first writes that it may have been sent;
+//! from then on nobody withdraws it, and it ends in one of two ways: its job is found, or its epoch is over and the job
+//! is not there.
 
 use super::*;
+
+/// After this by the cloud's clock a create is not repeated any more: well before its timestamp expires, and before the
+/// gateway may forget its nonce.
+const REPLAY_WINDOW: SignedDuration = SignedDuration::from_secs(10 * 60);
+/// Empty full listings that a look-up takes.
+const EMPTY_LISTINGS: usize = 2;
+/// Empty full listings before a create is repeated: the nonce is what makes the repetition safe.
+const LISTINGS_BEFORE_REPLAY: usize = 1;
+
+/// How a recovery may go on, besides looking.
+enum Recovery {
+    /// The identical request may be sent.
+    Replay(Box<Request>),
+    /// Nothing is sent, and why.
+    LookOnly(&'static str),
+}
 
 impl<'a> Draft<'a> {
     /// A claim that was written and whose job is not recorded.
     pub(super) fn resolve(&mut self, claim: &Claim) -> Decision {
         match self.observed.ticket {
-            Ticket::Fresh => match self.executable(claim) {
-                Ok(request) => (
-                    Act::Create(Box::new(request)),
-                    Situation::waiting("Creating", format!("creating the job of stage {}", claim.stage)),
-                ),
-                Err(because) => self.withdraw(because),
-            },
             Ticket::Expired => self.withdraw("the claim was not used in time"),
-            Ticket::None => self.look_up(claim),
+            Ticket::None => self.recover(claim),
+            Ticket::Guarded => self.guarded(claim),
+            Ticket::Fresh | Ticket::PutOff => match self.executable(claim) {
+                Err(because) => self.withdraw(because),
+                Ok(request) => self.execute(claim, request),
+            },
         }
     }
 
-    /// The request of a claim that this process wrote, if it still means what the spec says.
-    pub(super) fn executable(&self, claim: &Claim) -> Result<Request, &'static str> {
+    /// Sends a claim by its ticket, after the pause that the cloud asked for.
+    fn execute(&mut self, claim: &Claim, request: Request) -> Decision {
+        let sends = &self.observed.sends;
+        if let (Some(error), Some(left)) = (&sends.last, self.pause_left()) {
+            return (Act::Wait, absorb::put_off(&mut self.status, error, sends.count, self.now, left));
+        }
+        if self.observed.cloud.is_some_and(|date| date.duration_since(claim.at.0) > REPLAY_WINDOW) {
+            return self.take_over(claim);
+        }
+        let told = Situation::waiting("Creating", format!("creating the job of stage {}", claim.stage));
+        (Act::Create(Box::new(request)), told)
+    }
+
+    /// What is left of the pause before the claim may be sent again.
+    fn pause_left(&self) -> Option<std::time::Duration> {
+        self.observed.sends.again?.checked_sub(self.observed.monotonic).filter(|left| !left.is_zero())
+    }
+
+    /// The request of a claim, if it still means what the spec says.
+    fn executable(&self, claim: &Claim) -> Result<Request, &'static str> {
         if self.rollout.metadata.deletion_timestamp.is_some() {
             return Err("the rollout is being deleted");
         }
@@ -47,18 +83,47 @@ impl<'a> Draft<'a> {
         (Act::Withdraw, Situation::waiting("ClaimWithdrawn", format!("{because}; nothing was sent")))
     }
 
-    pub(super) fn look_up(&mut self, claim: &Claim) -> Decision {
-        if let Some(found) = self.observed.lookup.found.first() {
-            absorb::record(&mut self.status, &found.id, found.utc_create, None);
-            return wait("JobStarted", format!("the job of stage {} was found by its tag", claim.stage));
+    /// From this write on nobody withdraws the claim by its ticket.
+    fn take_over(&mut self, claim: &Claim) -> Decision {
+        if let Some(claim) = &mut self.status.claim {
+            claim.sent = true;
         }
-        if let Err(decision) = self.account() {
-            return *decision;
+        wait("OutcomeUnknown", unknown(claim))
+    }
+
+    /// The only send was refused because of another job: ours, if it carries the tag.
+    fn guarded(&mut self, claim: &Claim) -> Decision {
+        let generation = self.generation();
+        if let Some(decision) = self.adopt(claim) {
+            return decision;
         }
-        if self
-            .account()
-            .is_ok_and(|a| (&a.endpoint, &a.instance_id) != (&claim.call.endpoint, &claim.call.instance_id))
-        {
+        let sends = &self.observed.sends;
+        match (&sends.last, sends.ended) {
+            (Some(error), Some(ended)) if self.observed.lookup.empty_since(ended) >= EMPTY_LISTINGS => {
+                let situation = absorb::refuse(&mut self.status, error, generation, self.now);
+                (Act::Withdraw, situation)
+            }
+            _ => wait("OutcomeUnknown", unknown(claim)),
+        }
+    }
+
+    /// Records the job that carries the claim's tag.
+    pub(super) fn adopt(&mut self, claim: &Claim) -> Option<Decision> {
+        let found = self.observed.lookup.found.first()?;
+        absorb::record(&mut self.status, &found.id, found.utc_create, None);
+        Some(wait("JobStarted", format!("the job of stage {} was found by its tag", claim.stage)))
+    }
+
+    /// A claim without its ticket: whether it took effect is not known.
+    fn recover(&mut self, claim: &Claim) -> Decision {
+        if let Some(decision) = self.adopt(claim) {
+            return decision;
+        }
+        let account = match self.account() {
+            Ok(account) => account,
+            Err(decision) => return *decision,
+        };
+        if (&account.endpoint, &account.instance_id) != (&claim.call.endpoint, &claim.call.instance_id) {
             return stall(
                 "AccountChanged",
                 format!(
@@ -67,21 +132,100 @@ impl<'a> Draft<'a> {
                 ),
             );
         }
-        if self.observed.lookup.empty < EMPTY_LISTINGS {
-            let because =
-                format!("whether the create of stage {} took effect is not known; looking for its tag", claim.stage);
-            let doubt = self.observed.trouble.as_ref().map(|t| format!("{because} ({})", t.message));
-            return wait("OutcomeUnknown", doubt.unwrap_or(because));
+        if self.is_over(claim) {
+            return self.nothing_came_of(claim, account.tag_echoed);
         }
-        stall(
-            "Ambiguous",
-            format!(
-                "the create of stage {} got no answer and no job with tag {}={} is listed; nothing more is created until \
-                 it shows up: look in the cloud's console, then delete and re-create this rollout if there is none",
-                claim.stage,
-                crate::api::TAG_KEY,
-                claim.token
-            ),
-        )
+        let expiry = claim.at.0.checked_add(EPOCH_EXPIRY).ok();
+        let sends = &self.observed.sends;
+        if let Some(error) = &sends.refused {
+            let because = format!(
+                "the cloud refused stage {}: {error}; an earlier copy of the create may still arrive, so nothing else \
+                 is sent before then",
+                claim.stage
+            );
+            return (Act::Wait, Situation::stalled("CreateRefused", because).until(expiry));
+        }
+        let request = match self.recovery(claim, account) {
+            Recovery::Replay(request) => request,
+            Recovery::LookOnly(why) => {
+                let situation = Situation::waiting("OutcomeUnknown", format!("{} ({why})", unknown(claim)));
+                return (Act::Wait, self.doubt(situation).until(expiry));
+            }
+        };
+        if !claim.sent {
+            return self.take_over(claim);
+        }
+        let situation = self.doubt(Situation::waiting("OutcomeUnknown", unknown(claim)));
+        if sends.nonce_used.is_some() || self.observed.lookup.empty.len() < LISTINGS_BEFORE_REPLAY {
+            return (Act::Wait, situation);
+        }
+        match (&sends.last, self.pause_left()) {
+            (Some(error), Some(left)) => {
+                (Act::Wait, absorb::put_off(&mut self.status, error, sends.count, self.now, left))
+            }
+            (None, Some(_)) => (Act::Wait, situation),
+            (_, None) => (Act::Replay(request), situation),
+        }
     }
+
+    /// Whether the identical request may be sent again.
+    fn recovery(&self, claim: &Claim, account: &Account) -> Recovery {
+        let request = match self.executable(claim) {
+            Ok(request) => request,
+            Err(why) => return Recovery::LookOnly(why),
+        };
+        if account.replay == Replay::Settle {
+            return Recovery::LookOnly("this account does not repeat creates");
+        }
+        match self.observed.cloud.map(|date| date.duration_since(claim.at.0)) {
+            None => Recovery::LookOnly("the cloud's clock is not known yet"),
+            // The gateway might forget the nonce before the timestamp expires.
+            Some(age) if age < -MAX_SKEW => Recovery::LookOnly("it was made by a clock that was ahead"),
+            Some(age) if age > REPLAY_WINDOW => Recovery::LookOnly("it is too old to be repeated"),
+            Some(_) => Recovery::Replay(Box::new(request)),
+        }
+    }
+
+    /// Whether no copy of the claim's create can have an effect any more, and the full listings since then are without
+    /// its tag.
+    fn is_over(&self, claim: &Claim) -> bool {
+        let lookup = &self.observed.lookup;
+        let by_nonce =
+            self.observed.sends.nonce_used.is_some_and(|instant| lookup.empty_since(instant) >= EMPTY_LISTINGS);
+        let by_date =
+            claim.at.0.checked_add(EPOCH_EXPIRY).is_ok_and(|date| lookup.empty_by_date(date) >= EMPTY_LISTINGS);
+        by_nonce || by_date
+    }
+
+    /// The claim's epoch is over, and its job is not listed.
+    fn nothing_came_of(&mut self, claim: &Claim, tag_echoed: bool) -> Decision {
+        let generation = self.generation();
+        if self.rollout.metadata.deletion_timestamp.is_some() {
+            absorb::withdraw(&mut self.status);
+            return wait("Deleting", "a create that got no answer had no effect");
+        }
+        let echoed = tag_echoed
+            || self.observed.jobs.values().filter_map(|r| r.job.as_ref()).any(|job| job.tag(TAG_KEY).is_some());
+        if !echoed {
+            return stall(
+                "Ambiguous",
+                format!(
+                    "the create of stage {} got no answer and no job with tag {TAG_KEY}={} is listed, but this account \
+                     has never shown a tag of ours: look in the cloud's console, then annotate this rollout with \
+                     {RETRY}=<any new word> if there is no such job, or with {ADOPT}=<its JobId>",
+                    claim.stage, claim.token
+                ),
+            );
+        }
+        if let Some(error) = &self.observed.sends.refused {
+            let situation = absorb::refuse(&mut self.status, error, generation, self.now);
+            return (Act::Wait, situation);
+        }
+        absorb::withdraw(&mut self.status);
+        wait("ClaimExpired", format!("the create of stage {} had no effect; it is made again", claim.stage))
+    }
+}
+
+fn unknown(claim: &Claim) -> String {
+    format!("whether the create of stage {} took effect is not known; looking for its tag", claim.stage)
 }

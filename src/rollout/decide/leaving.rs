@@ -69,21 +69,8 @@ impl<'a> Draft<'a> {
             return stall(trouble.reason, because);
         }
         if let Some(claim) = self.status.claim.clone() {
-            if self.observed.ticket != Ticket::None {
-                return self.withdraw("the rollout is being deleted");
-            }
-            let expired = self.now.duration_since(claim.at.0) > EPOCH_EXPIRY;
-            if self.observed.lookup.found.is_empty() && self.observed.lookup.empty >= EMPTY_LISTINGS && expired {
-                absorb::withdraw(&mut self.status);
-                return wait("Deleting", "a create that got no answer had no effect");
-            }
-            let (act, told) = self.look_up(&claim);
-            if told.reason == "Ambiguous" {
-                let until = claim.at.0.checked_add(EPOCH_EXPIRY).ok();
-                let because = "a create got no answer; waiting until no copy of it can arrive any more";
-                return (act, Situation::waiting("Deleting", because).until(until));
-            }
-            return (act, told);
+            // Looked for, never repeated: nothing new is created for what is being deleted.
+            return self.resolve(&claim);
         }
         match self.drain(None, Pending::All) {
             Drain::Done => (Act::Release, Situation::waiting("Deleting", "every pending task is cancelled")),

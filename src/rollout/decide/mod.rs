@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::api::status::{
     Claim, Effective, FirmwareRolloutStatus, LastCompleted, Ledger, Phase, Progress, StageKind, StageState, StageStatus,
 };
-use crate::api::{FINALIZER, FirmwareRollout, ORPHAN, Percent, Span, Time};
+use crate::api::{ADOPT, FINALIZER, FirmwareRollout, ORPHAN, Percent, RETRY, Replay, Span, TAG_KEY, Time};
 use crate::ota::Request;
 use crate::ota::firmware::{Firmware, FirmwareStatus};
 use crate::ota::id::JobId;
@@ -31,8 +31,6 @@ pub const MAX_SKEW: SignedDuration = SignedDuration::from_secs(60);
 pub const EPOCH_EXPIRY: SignedDuration = SignedDuration::from_secs(16 * 60);
 /// A cancel that shows no effect after this long is sent again.
 const CANCEL_AGAIN: SignedDuration = SignedDuration::from_secs(3);
-/// Empty full listings that a look-up takes before it counts as empty.
-pub const EMPTY_LISTINGS: u32 = 2;
 
 /// At most one effect.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +43,8 @@ pub enum Act {
     Claim,
     /// Use up the ticket and send the claim's create.
     Create(Box<Request>),
+    /// Send the claim's create once more, without its ticket: the gateway refuses what it has seen.
+    Replay(Box<Request>),
     /// Use up the ticket and write the status without its claim: nothing was or will be sent.
     Withdraw,
     /// Cancel a job's tasks in these states.

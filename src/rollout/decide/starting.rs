@@ -71,7 +71,7 @@ impl<'a> Draft<'a> {
         {
             return Ok((Act::Wait, absorb::refused(name, &refusal)));
         }
-        match self.observed.skew {
+        match self.observed.cloud.map(|date| date.duration_since(self.now)) {
             None => return Ok(wait("ReadingFirmware", "the cloud's clock is not known yet")),
             Some(skew) if skew.abs() > MAX_SKEW => {
                 let because = format!(
@@ -158,6 +158,7 @@ impl<'a> Draft<'a> {
             call: claim::call(spec, next, firmware.id.as_str(), account, &token, percent),
             token,
             succeeded_before: percent::succeeded(&gray_jobs(&self.status.stages)),
+            sent: false,
         });
         self.set(index, StageState::Claimed);
         self.edit(index, |s| {

@@ -76,7 +76,7 @@ impl Scene {
         }));
         scene.apply(&json!({
             "apiVersion": "fota.dev/v1alpha1", "kind": "OTAAccount", "metadata": {"name": "cloud"},
-            "spec": {"endpoint": format!("http://{address}"), "listLag": "500ms",
+            "spec": {"endpoint": format!("http://{address}"), "listLag": "1s", "replay": "Nonce",
                      "credentials": {"secretRef": {"name": "keys"}}},
         }));
         scene
@@ -105,11 +105,11 @@ impl Scene {
     }
 
     pub fn start_operator(&mut self) {
-        self.operator = Some(self.another_operator("operator"));
+        self.operator = Some(self.another_operator("operator", LEASE));
     }
 
     /// Starts an operator that calls itself so, beside any other that runs.
-    pub fn another_operator(&self, name: &'static str) -> Supervised {
+    pub fn another_operator(&self, name: &'static str, lease: &str) -> Supervised {
         let dir = temporary_dir("operator").unwrap();
         let pod = format!("POD_NAME={name}");
         let arguments = [
@@ -126,7 +126,7 @@ impl Scene {
             "--lease-namespace",
             &self.namespace,
             "--lease-duration",
-            LEASE,
+            lease,
         ];
         Supervised::spawn(name, &dir, Path::new("/usr/bin/env"), arguments).unwrap()
     }

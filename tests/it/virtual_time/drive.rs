@@ -8,7 +8,7 @@ use fota::api::condition;
 use fota::api::status::{FirmwareRolloutStatus, Phase};
 use fota::controller::memory::Memory;
 use fota::controller::pass::{After, pass};
-use fota::controller::poll::{Polls, poll};
+use fota::controller::poll::{Moment, Polls, poll};
 use fota::controller::world::{Key, World};
 use fota::rollout::{decide, revision, wanted};
 use futures::FutureExt as _;
@@ -106,8 +106,8 @@ impl Run {
             return;
         }
         let revision = revision::of_spec(&rollout.spec);
-        let wall = || self.world.wall();
-        let findings = now(poll(&self.world, &account, &wanted, &revision, &mut self.polls, wall));
+        let clock = || Moment { wall: self.world.wall(), monotonic: self.world.monotonic() };
+        let findings = now(poll(&self.world, &account, &wanted, &revision, &mut self.polls, clock));
         findings.remember(&self.memory, &rollout);
         self.check_totals();
     }

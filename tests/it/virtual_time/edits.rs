@@ -216,7 +216,6 @@ fn deletion_with_a_claim_that_had_no_effect_waits_until_no_copy_can_arrive() {
     run.state().after_claim = Some(|state: &mut State| state.die_after = Some(state.outside));
     run.until("dead", 10, State::dead);
     run.restart();
-    run.until("ambiguous", 60, |state| state.status().next.is_some_and(|n| n.reason == "Ambiguous"));
     let claimed = run.status().claim.unwrap().at.0;
     run.state().delete();
     run.until("gone", 400, |state| state.stored.is_none());

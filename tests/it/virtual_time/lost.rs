@@ -95,8 +95,10 @@ fn a_job_on_the_second_page_is_found() {
 
 #[test]
 fn a_create_that_had_no_effect_and_no_answer_is_ambiguous_and_found_when_it_shows_up_late() {
-    // The list lags a whole minute, far beyond what is configured: a person is called, and the job still adopted.
+    // The list lags a whole minute, far beyond what is configured, and this account never showed a tag: a person is
+    // called, and the job still adopted.
     let mut run = lossy(Switches { list_lag_ms: 60_000, ..switches() }, 1);
+    run.state().account.as_mut().unwrap().tag_echoed = false;
     run.until("stalled", 100, |state| stalled(&state.status()).is_some());
     assert_eq!(stalled(&run.status()).unwrap().0, "Ambiguous");
     run.until("adopted", 100, |state| state.status().stages.iter().any(|s| !s.jobs.is_empty()));
@@ -105,37 +107,18 @@ fn a_create_that_had_no_effect_and_no_answer_is_ambiguous_and_found_when_it_show
 
 #[test]
 fn random_misfortune_never_makes_a_second_job() {
-    let (mut completed, mut ambiguous) = (0, 0);
     for seed in 1..=40 {
-        let setting =
+        let mut setting =
             Setting { fleet: fleet(300, 0.9, 0.0), seed, switches: switches(), rollout: manifest(), speed: 60 };
-        let mut setting = setting;
         // One silent device of three would hold the canary's gate for ever, and rightly.
         setting.fleet.firmware[0].silent_rate = Some(0.0);
         let mut run = Run::new(setting);
         run.state().faults =
             Faults { error_rate: 0.03, lost_reply_rate: 0.03, throttle_rate: 0.03, ..Faults::default() };
         run.until_end();
-        let state = run.state();
-        let status = state.status();
-        let jobs = audit::accepted(&state.cloud);
-        match stalled(&status) {
-            None => {
-                completed += 1;
-                assert_eq!(jobs.len(), 5, "seed {seed}");
-            }
-            Some((reason, message)) => {
-                ambiguous += 1;
-                assert_eq!(reason, "Ambiguous", "seed {seed}: {message}");
-                // Rightly so: the last create was refused with a code that leaves its effect open.
-                let (tag, result) = audit::creates(&state.cloud).pop().unwrap();
-                assert_eq!(Some(tag), status.claim.map(|c| c.token), "seed {seed}");
-                assert!(result.is_err(), "seed {seed}: a job that exists was not found");
-            }
-        }
+        run.expect_completed();
+        assert_eq!(audit::accepted(&run.state().cloud).len(), 5, "seed {seed}");
     }
-    println!("random misfortune: {completed} completed, {ambiguous} ambiguous");
-    assert!(completed >= 20, "{completed}");
 }
 
 #[test]

@@ -5,7 +5,9 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use fota::api::{FINALIZER, FirmwareRollout, FirmwareRolloutStatus, TAG_KEY, status::StageState};
+use fota::api::{
+    FINALIZER, FirmwareRollout, FirmwareRolloutStatus, Replay, TAG_KEY, status::Claim, status::StageState,
+};
 use fota::cloud::{Call, Clocks, Cloud, Edition, Faults, Fleet, Switches};
 use fota::controller::world::{Key, World, WriteError};
 use fota::ota::calls::{self, CallContext, CancelFlags};
@@ -49,6 +51,8 @@ pub struct State {
     /// Writes and exchanges so far, and after how many the process is cut off from everything.
     pub outside: usize,
     pub die_after: Option<usize>,
+    /// Cut off right after the first claim was written.
+    pub die_after_claim: bool,
     /// Answers of so many creates get lost; so many are throttled; so many writes are carried out and not acknowledged.
     pub lose_creates: u32,
     pub throttle_creates: u32,
@@ -73,6 +77,8 @@ impl Virtual {
             instance_id: None,
             access_key: "digest".to_owned(),
             list_lag: Duration::from_secs(1),
+            replay: Replay::Nonce,
+            tag_echoed: true,
         };
         Self(Mutex::new(State {
             wall: start,
@@ -87,6 +93,7 @@ impl Virtual {
             rival: None,
             outside: 0,
             die_after: None,
+            die_after_claim: false,
             lose_creates: 0,
             throttle_creates: 0,
             unclear_writes: 0,
@@ -180,11 +187,13 @@ impl State {
         object.status = Some(read);
         self.store(object);
         self.writes += 1;
-        if old.claim.is_none()
-            && status.claim.is_some()
-            && let Some(then) = self.after_claim.take()
-        {
-            then(self);
+        if old.claim.is_none() && status.claim.is_some() {
+            if std::mem::take(&mut self.die_after_claim) {
+                self.die_after = Some(self.outside);
+            }
+            if let Some(then) = self.after_claim.take() {
+                then(self);
+            }
         }
         if self.unclear_writes > 0 {
             self.unclear_writes -= 1;
@@ -198,7 +207,8 @@ impl State {
     fn check_write(&mut self, object: &FirmwareRollout, old: &FirmwareRolloutStatus, new: &FirmwareRolloutStatus) {
         assert!(new.run >= old.run, "run went back");
         if let (Some(a), Some(b)) = (&old.claim, &new.claim) {
-            assert_eq!(a, b, "a claim was replaced");
+            assert_eq!(Claim { sent: true, ..a.clone() }, Claim { sent: true, ..b.clone() }, "a claim was replaced");
+            assert!(b.sent || !a.sent, "a claim that may have been sent was called unsent");
         }
         let plan = stage::plan(&object.spec);
         let last = plan.last().map(|s| s.name.clone());
