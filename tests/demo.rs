@@ -150,7 +150,8 @@ impl Stage {
         let kubeconfig = cluster.operator_kubeconfig()?;
         let kubeconfig = kubeconfig.to_str().ok_or("the temporary folder's path is not text")?;
         let namespace = cluster.namespace();
-        let arguments = ["controller", "--kubeconfig", kubeconfig, "--namespace", namespace];
+        let arguments =
+            ["controller", "--kubeconfig", kubeconfig, "--namespace", namespace, "--lease-namespace", cluster.system()];
         let quick = ["--allow-insecure-endpoints", "--poll-interval", "1s", "--progress-interval", "1s"];
         let operator = Program::start("operator", &home, !cluster.is_own(), &[&arguments[..], &quick].concat())?;
         screen.note("operator", "fota controller runs, with the rights of its ServiceAccount only")?;

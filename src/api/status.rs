@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Condition, Percent, Span, Time};
 
+pub use super::job_view::JobView;
+
 /// Written by the controller only.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -515,75 +517,6 @@ pub struct JobStatus {
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
 const fn is_zero(number: &i64) -> bool {
     *number == 0
-}
-
-/// QueryOTAJob's `Data` (ota-api: section 6.1).
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[allow(missing_docs)] // one field per field of the answer, by its name
-pub struct JobView {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 128))]
-    pub name: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 256))]
-    pub job_desc: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64))]
-    pub dest_version: Option<String>,
-    #[schemars(length(max = 32))]
-    pub job_status: String,
-    #[schemars(length(max = 32))]
-    pub job_type: String,
-    #[schemars(length(max = 32))]
-    pub selection_type: String,
-    #[schemars(length(max = 32))]
-    pub target_selection: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub utc_create: Option<Time>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub utc_modified: Option<Time>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub utc_start_time: Option<Time>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub utc_end_time: Option<Time>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub utc_schedule_time: Option<Time>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub utc_schedule_finish_time: Option<Time>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 10), inner(length(max = 64)))]
-    pub src_versions: Vec<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 16))]
-    pub gray_percent: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dynamic_mode: Option<i64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry_interval: Option<i64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry_count: Option<i64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout_in_minutes: Option<i64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub maximum_per_minute: Option<i64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub overwrite_mode: Option<i64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub need_push: Option<bool>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub need_confirm: Option<bool>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub multi_module_mode: Option<bool>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 16))]
-    pub download_protocol: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 128))]
-    pub group_id: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 128))]
-    pub group_name: Option<String>,
 }
 
 /// A run that completed.

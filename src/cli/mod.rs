@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::api::Span;
+use crate::controller::lease;
 use crate::controller::poller::Cadences;
 use crate::controller::run::{Settings, run};
 use crate::ota::endpoint::AllowedEndpoints;
@@ -64,6 +65,13 @@ struct Controller {
     /// Least time between two status writes that carry progress alone
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = length)]
     progress_interval: Duration,
+    /// Namespace of the Leases by which replicas share the work; default: the operator's own. Operators that watch
+    /// different namespaces need different ones
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAMESPACE")]
+    lease_namespace: Option<String>,
+    /// How long a replica that is gone without a word is waited for
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = lease_length)]
+    lease_duration: Duration,
     #[command(flatten)]
     logs: Logs,
 }
@@ -87,6 +95,13 @@ struct Crds {
 fn length(text: &str) -> Result<Duration, String> {
     let length = Span::parse(text)?.length();
     if length < Duration::from_millis(100) { Err("must be at least 100ms".to_owned()) } else { Ok(length) }
+}
+
+/// How long a Lease lasts. Shorter than a second there is no time to renew it, and nobody waits for an hour.
+fn lease_length(text: &str) -> Result<Duration, String> {
+    let length = Span::parse(text)?.length();
+    let sensible = Duration::from_secs(1)..=Duration::from_secs(3600);
+    if sensible.contains(&length) { Ok(length) } else { Err("must be between 1s and 1h".to_owned()) }
 }
 
 /// The whole program.
@@ -123,9 +138,20 @@ async fn start(given: &Controller) -> Result<(), String> {
         }
         None => kube::Config::infer().await.map_err(|e| format!("no way to reach an API server: {e}"))?,
     };
-    let client = kube::Client::try_from(config).map_err(|e| format!("the API server's settings: {e}"))?;
+    // The pod's own namespace, or the one that the kubeconfig's context names.
+    let own = config.default_namespace.clone();
+    let client =
+        |config: kube::Config| kube::Client::try_from(config).map_err(|e| format!("the API server's settings: {e}"));
+    let mut once = config.clone();
+    once.default_retry = false;
+    let lease = lease::Settings {
+        client: client(once)?,
+        namespace: given.lease_namespace.clone().filter(|n| !n.is_empty()).unwrap_or(own),
+        duration: given.lease_duration,
+    };
+    let client = client(config)?;
     let cadences = Cadences { poll: given.poll_interval, progress: given.progress_interval };
-    run(client, Settings { namespace: given.namespace.clone(), allowed, cadences }).await;
+    run(client, Settings { namespace: given.namespace.clone(), allowed, cadences, lease }).await;
     Ok(())
 }
 
@@ -163,5 +189,7 @@ mod tests {
     fn a_slip_in_an_interval_is_refused() {
         assert!(length("1ms").is_err() && length("5").is_err());
         assert_eq!(length("1s"), Ok(Duration::from_secs(1)));
+        assert!(lease_length("900ms").is_err() && lease_length("2h").is_err());
+        assert_eq!(lease_length("15s"), Ok(Duration::from_secs(15)));
     }
 }

@@ -4,7 +4,7 @@
 //! rotated key is used without a restart.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Secret;
@@ -15,17 +15,21 @@ use crate::api::account::{Holds, TagEcho, finding};
 use crate::api::{OTAAccount, Replay, Span, Time};
 use crate::clock;
 use crate::ota::Operation;
-use crate::ota::client::{Client, Limits, SharedQuota};
+use crate::ota::client::{Client, SharedQuota};
 use crate::ota::credentials::Credentials;
 use crate::ota::endpoint::{AllowedEndpoints, Endpoint};
+use crate::ota::limits::Permit;
 use crate::ota::quota::Quota;
 use crate::rollout::effective;
 use crate::rollout::observed::{Account, Trouble};
 
+use super::lease::{Group, Leases};
 use super::world::Key;
 
 /// How long a Secret that was read is believed.
 const SECRET_LIFE: Duration = Duration::from_secs(10);
+/// How long it is believed whose the account is that a Secret belongs to. Whoever owns it reads it again much sooner.
+const GROUP_LIFE: Duration = Duration::from_secs(60);
 /// Longest wait for the API server.
 pub const API_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -34,7 +38,9 @@ pub const API_TIMEOUT: Duration = Duration::from_secs(15);
 pub struct Ready {
     /// What decisions need of it.
     pub account: Account,
-    /// Who calls it.
+    /// Who shares its quota and its owner.
+    pub group: Group,
+    /// Who calls it, as long as this process owns the group.
     pub client: Arc<Client>,
 }
 
@@ -44,8 +50,8 @@ pub struct Accounts {
     store: Store<OTAAccount>,
     allowed: AllowedEndpoints,
     known: Mutex<BTreeMap<Key, Known>>,
-    /// By access key id: whoever shares a key shares its quota.
-    quotas: Mutex<BTreeMap<String, SharedQuota>>,
+    leases: Arc<Leases>,
+    quotas: Mutex<BTreeMap<Group, SharedQuota>>,
     /// By subject: the first time that an account showed this process a tag of ours.
     echoes: Mutex<BTreeMap<String, TagEcho>>,
 }
@@ -54,6 +60,8 @@ struct Known {
     generation: Option<i64>,
     read: Instant,
     outcome: Result<Ready, Trouble>,
+    /// The last that was found, also when there is trouble now: a Secret that is gone does not change whose account it is.
+    group: Option<Group>,
 }
 
 fn stalled(reason: &'static str, message: String) -> Trouble {
@@ -66,8 +74,45 @@ fn waiting(reason: &'static str, message: String) -> Trouble {
 
 impl Accounts {
     /// Accounts out of a store.
-    pub fn new(kube: kube::Client, store: Store<OTAAccount>, allowed: AllowedEndpoints) -> Self {
-        Self { kube, store, allowed, known: Mutex::default(), quotas: Mutex::default(), echoes: Mutex::default() }
+    pub fn new(kube: kube::Client, store: Store<OTAAccount>, allowed: AllowedEndpoints, leases: Arc<Leases>) -> Self {
+        let (known, quotas, echoes) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { kube, store, allowed, known, leases, quotas, echoes }
+    }
+
+    /// What this process owns.
+    pub const fn leases(&self) -> &Arc<Leases> {
+        &self.leases
+    }
+
+    /// Waits until the store has every account.
+    pub async fn filled(&self) {
+        // An error means that the watch is gone, and the process with it.
+        let _ = self.store.wait_until_ready().await;
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<Key, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who shares the account's quota and its owner; none: not known before its Secret was read.
+    pub fn group(&self, key: &Key) -> Option<Group> {
+        let Some(resource) = self.resource(key) else { return Some(Group::Unusable) };
+        if let Some(name) = &resource.spec.quota_group {
+            return Some(Group::Named(name.clone()));
+        }
+        self.known().get(key).map(|known| known.group.clone().unwrap_or(Group::Unusable))
+    }
+
+    /// Whether [`Accounts::ready`] has to be asked before the group can be told.
+    pub fn group_is_stale(&self, key: &Key) -> bool {
+        let Some(resource) = self.resource(key) else { return false };
+        if resource.spec.quota_group.is_some() {
+            return false;
+        }
+        self.known().get(key).is_none_or(|known| {
+            let life = if known.group.is_some() { GROUP_LIFE } else { SECRET_LIFE };
+            known.generation != resource.metadata.generation || clock::monotonic().duration_since(known.read) >= life
+        })
     }
 
     /// All accounts there are.
@@ -89,14 +134,14 @@ impl Accounts {
         let Some(resource) = self.resource(key) else {
             return Err(self.missing(key).await);
         };
-        if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(key)
+        if let Some(known) = self.known().get(key)
             && known.generation == resource.metadata.generation
             && clock::monotonic().duration_since(known.read) < SECRET_LIFE
         {
             return known.outcome.clone().map(|ready| self.informed(ready, &resource));
         }
         let outcome = self.resolve(key, &resource).await;
-        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.known();
         let outcome = match (outcome, all.get(key).map(|k| &k.outcome)) {
             // The same keys for the same host: the client with its open connections stays.
             (Ok(new), Some(Ok(old))) if same(&new, old) => Ok(Ready { account: new.account, ..old.clone() }),
@@ -105,7 +150,9 @@ impl Accounts {
             (outcome, _) => outcome,
         };
         let generation = resource.metadata.generation;
-        all.insert(key.clone(), Known { generation, read: clock::monotonic(), outcome: outcome.clone() });
+        let last = all.get(key).and_then(|known| known.group.clone());
+        let group = outcome.as_ref().ok().map(|ready| ready.group.clone()).or(last);
+        all.insert(key.clone(), Known { generation, read: clock::monotonic(), outcome: outcome.clone(), group });
         outcome.map(|ready| self.informed(ready, &resource))
     }
 
@@ -151,21 +198,30 @@ impl Accounts {
     async fn resolve(&self, key: &Key, resource: &OTAAccount) -> Result<Ready, Trouble> {
         let Resolved { account, endpoint, credentials } =
             resolve(&self.kube, &self.allowed, &key.namespace, resource).await?;
-        let quota = self.quota(credentials.id());
-        let client = Client::new(endpoint, credentials, quota, Limits::default())
+        let group = match &resource.spec.quota_group {
+            Some(name) => Group::Named(name.clone()),
+            None => Group::Key(credentials.digest()),
+        };
+        // Asked after every wait: a process that was stopped, or waited for its quota, may own the group no more.
+        let (leases, owned) = (self.leases.clone(), group.clone());
+        let permit = Permit::new(move |longest| leases.left(&owned).is_some_and(|left| left > longest));
+        let client = Client::new(endpoint, credentials, self.quota(&group), self.leases.limits())
             .map_err(|error| stalled("ClientInvalid", error.to_string()))?;
-        Ok(Ready { account, client: Arc::new(client) })
+        Ok(Ready { account, group, client: Arc::new(client.permitted(permit)) })
     }
 
-    fn quota(&self, access_key_id: &str) -> SharedQuota {
+    fn quota(&self, group: &Group) -> SharedQuota {
         let mut quotas = self.quotas.lock().unwrap_or_else(PoisonError::into_inner);
-        quotas.entry(access_key_id.to_owned()).or_insert_with(|| Arc::new(Mutex::new(Quota::default()))).clone()
+        quotas.entry(group.clone()).or_insert_with(|| Arc::new(Mutex::new(Quota::default()))).clone()
     }
 }
 
 fn same(a: &Ready, b: &Ready) -> bool {
     let (x, y) = (a.client.endpoint(), b.client.endpoint());
-    x.url() == y.url() && x.region() == y.region() && a.client.credentials().same_as(b.client.credentials())
+    a.group == b.group
+        && x.url() == y.url()
+        && x.region() == y.region()
+        && a.client.credentials().same_as(b.client.credentials())
 }
 
 /// Where an account's calls go, and with which keys.

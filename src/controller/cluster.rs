@@ -26,6 +26,7 @@ use crate::rollout::rival;
 use crate::rollout::story::Note;
 
 use super::accounts::{API_TIMEOUT, Accounts, Ready};
+use super::lease::{Group, Leases};
 use super::world::{Key, World, WriteError};
 
 /// The real surroundings.
@@ -61,6 +62,28 @@ impl Cluster {
     /// The accounts.
     pub const fn accounts(&self) -> &Accounts {
         &self.accounts
+    }
+
+    /// What this process owns.
+    pub fn leases(&self) -> &Arc<Leases> {
+        self.accounts.leases()
+    }
+
+    /// The group that a rollout belongs to; none: not known yet.
+    pub fn group(&self, rollout: &FirmwareRollout) -> Option<Group> {
+        self.accounts.group(&account_of(rollout))
+    }
+
+    /// Whether this process owns an account.
+    pub fn owns(&self, account: &Key) -> bool {
+        self.accounts.group(account).and_then(|group| self.leases().left(&group)).is_some()
+    }
+
+    /// Which of our ownerships of a rollout this is; none: it is not ours.
+    pub fn term(&self, rollout: &FirmwareRollout) -> Option<(Group, u64)> {
+        let group = self.group(rollout)?;
+        let term = self.leases().term(&group)?;
+        Some((group, term))
     }
 
     /// A rollout's account, ready to be called.
@@ -131,6 +154,20 @@ impl World for Cluster {
 
     fn monotonic(&self) -> Duration {
         clock::monotonic().duration_since(self.began)
+    }
+
+    fn leadership(&self, rollout: &FirmwareRollout) -> Option<Duration> {
+        self.leases().left(&self.group(rollout)?)
+    }
+
+    fn longest_create(&self) -> Duration {
+        self.leases().limits().longest_stamped()
+    }
+
+    fn prolong(&self, rollout: &FirmwareRollout) {
+        if let Some(group) = self.group(rollout) {
+            self.leases().hurry(&group);
+        }
     }
 
     fn rollout(&self, key: &Key) -> Option<Arc<FirmwareRollout>> {

@@ -86,6 +86,11 @@ impl Memory {
         self.lock().retain(|uid, _| keep(uid));
     }
 
+    /// Drops all that is known of a rollout.
+    pub fn forget(&self, rollout: &FirmwareRollout) {
+        self.lock().remove(&uid(rollout));
+    }
+
     /// Makes the ticket of a claim whose write was acknowledged.
     pub fn issue(&self, rollout: &FirmwareRollout, claim: &Claim, now: Duration) {
         let issued = Issued { token: claim.token.clone(), epoch: claim.epoch, at: now, used: Used::No };

@@ -33,7 +33,9 @@ pub enum After {
 
 /// One pass over one rollout. `progress` is the least time between two writes of progress alone.
 pub async fn pass<W: World>(world: &W, memory: &Memory, key: &Key, progress: Duration) -> After {
-    let Some(rollout) = world.rollout(key) else { return After::Rest };
+    let Some(rollout) = world.rollout(key).filter(|rollout| world.leadership(rollout).is_some()) else {
+        return After::Rest;
+    };
     let step = decided(world, memory, &rollout).await;
     debug!(rollout = %key, act = ?step.act, because = %step.because, "decided");
     let done = carry_out(world, memory, key, &rollout, step, progress).await;
@@ -44,7 +46,7 @@ pub async fn pass<W: World>(world: &W, memory: &Memory, key: &Key, progress: Dur
             world.refresh(key).await;
             After::Again
         }
-        Err(WriteError::Gone) => After::Rest,
+        Err(WriteError::Gone | WriteError::NotOurs) => After::Rest,
         Err(error) => {
             warn!(rollout = %key, %error, "a write failed");
             world.refresh(key).await;
@@ -80,8 +82,12 @@ async fn carry_out<W: World>(
             let wrote = write_if_due(world, memory, rollout, &step.status, progress).await?;
             Ok(if wrote { After::Again } else { After::Rest })
         }
-        Act::AddFinalizer => world.set_finalizer(rollout, true).await.map(|()| After::Again),
+        Act::AddFinalizer => {
+            ours(world, rollout)?;
+            world.set_finalizer(rollout, true).await.map(|()| After::Again)
+        }
         Act::Release => {
+            ours(world, rollout)?;
             world.set_finalizer(rollout, false).await?;
             info!(rollout = %key, "released");
             Ok(After::Rest)
@@ -101,6 +107,10 @@ async fn carry_out<W: World>(
         }
         Act::Create(request) => {
             let Some(claim) = rollout.status.as_ref().and_then(|s| s.claim.clone()) else { return Ok(After::Again) };
+            // Not yet: the ticket is kept for when it is.
+            if !outlasts(world, rollout)? {
+                return Ok(After::Rest);
+            }
             if !memory.redeem(rollout, &claim, world.monotonic()) {
                 return Ok(After::Again);
             }
@@ -112,12 +122,16 @@ async fn carry_out<W: World>(
         }
         Act::Replay(request) => {
             let Some(claim) = rollout.status.as_ref().and_then(|s| s.claim.clone()) else { return Ok(After::Again) };
+            if !outlasts(world, rollout)? {
+                return Ok(After::Rest);
+            }
             match send(world, memory, key, rollout, &claim, &request, false).await {
                 outcome @ Outcome::Accepted { .. } => record(world, key, rollout, &step.status, &outcome).await,
                 // What it says is in the memory: the next decision tells of it.
                 _ => Ok(After::Again),
             }
         }
+        Act::Cancel(..) if world.leadership(rollout).is_none() => Err(WriteError::NotOurs),
         Act::Cancel(job, pending) => match world.cancel(rollout, &job, pending).await {
             Ok(()) => {
                 info!(rollout = %key, %job, ?pending, "tasks cancelled");
@@ -187,6 +201,21 @@ async fn record<W: World>(
     Err(WriteError::Conflict)
 }
 
+/// How much longer the rollout is ours: asked right before every effect, for a process may be stopped at any point.
+fn ours<W: World>(world: &W, rollout: &FirmwareRollout) -> Result<Duration, WriteError> {
+    world.leadership(rollout).ok_or(WriteError::NotOurs)
+}
+
+/// Whether the leadership outlasts a create: another replica must not begin while ours may still arrive. Where it does
+/// not, a renewal is asked for, and brings the next pass.
+fn outlasts<W: World>(world: &W, rollout: &FirmwareRollout) -> Result<bool, WriteError> {
+    let enough = ours(world, rollout)? > world.longest_create();
+    if !enough {
+        world.prolong(rollout);
+    }
+    Ok(enough)
+}
+
 async fn write<W: World>(
     world: &W,
     rollout: &FirmwareRollout,
@@ -195,7 +224,10 @@ async fn write<W: World>(
     if let Some(why) = stage::violation(&rollout.status.clone().unwrap_or_default(), status) {
         return Err(WriteError::Other(format!("a status that must not be: {why}")));
     }
+    ours(world, rollout)?;
     world.write_status(rollout, status).await?;
+    // The write was ours, so the story is ours to tell; unless the answer came so late that somebody else tells on.
+    ours(world, rollout)?;
     let notes = story::events(&rollout.status.clone().unwrap_or_default(), status);
     world.announce(rollout, &notes).await;
     Ok(())

@@ -16,6 +16,7 @@ use crate::rollout::revision;
 use crate::rollout::wanted::{Wanted, wanted};
 
 use super::cluster::Cluster;
+use super::lease::Group;
 use super::memory::Memory;
 use super::pass;
 use super::poll::{self, Moment, Polls};
@@ -42,6 +43,8 @@ struct Entry {
     polls: Arc<Mutex<Polls>>,
     last: Option<Instant>,
     wanted: Wanted,
+    /// In which of our ownerships it was read.
+    term: Option<(Group, u64)>,
 }
 
 /// Runs until the process ends.
@@ -62,8 +65,13 @@ pub async fn run(
             let key = Key::of(&*cached);
             let Some(rollout) = cluster.rollout(&key) else { continue };
             let Some(uid) = rollout.metadata.uid.clone() else { continue };
+            // Without an owner's right there is nothing to read, and what was read is forgotten.
+            let Some(term) = cluster.term(&rollout) else { continue };
             live.push(uid.clone());
             let entry = entries.entry(uid).or_default();
+            if entry.term.as_ref() != Some(&term) {
+                *entry = Entry { term: Some(term.clone()), ..Entry::default() };
+            }
             let wants = wanted(&rollout, memory.ticket(&rollout, cluster.monotonic()));
             if wants.is_empty() || !is_due(entry, &wants, &memory, &rollout, cadences.poll) {
                 continue;
@@ -76,8 +84,15 @@ pub async fn run(
             let (cluster, memory, wake) = (cluster.clone(), memory.clone(), wake.clone());
             tokio::spawn(async move {
                 let mut polls = polls;
-                read(&cluster, &memory, &rollout, &wants, &mut polls).await;
+                let findings = read(&cluster, &rollout, &wants, &mut polls).await;
                 drop(place);
+                // What an earlier ownership read is older than what another owner may have done since.
+                if cluster.term(&rollout) != Some(term) {
+                    return;
+                }
+                if let Some(findings) = findings {
+                    findings.remember(&memory, &rollout);
+                }
                 let newest = cluster.rollout(&key);
                 if let Some(newest) = newest
                     && pass::is_due(&*cluster, &memory, &newest, cadences.progress).await
@@ -92,15 +107,20 @@ pub async fn run(
     }
 }
 
-async fn read(cluster: &Cluster, memory: &Memory, rollout: &FirmwareRollout, wants: &Wanted, polls: &mut Polls) {
-    let Ok(ready) = cluster.ready(rollout).await else { return };
+async fn read(
+    cluster: &Cluster,
+    rollout: &FirmwareRollout,
+    wants: &Wanted,
+    polls: &mut Polls,
+) -> Option<poll::Findings> {
+    let ready = cluster.ready(rollout).await.ok()?;
     let revision = revision::of_spec(&rollout.spec);
     let clock = || Moment { wall: cluster.wall(), monotonic: cluster.monotonic() };
     let found = poll::poll(&*ready.client, &ready.account, wants, &revision, polls, clock).await;
     if let Some(operation) = found.echoed {
         cluster.accounts().echoed(&ready.account, operation);
     }
-    found.remember(memory, rollout);
+    Some(found)
 }
 
 /// Due by time; or sooner, because something else is wanted now or a cancel's effect is awaited.

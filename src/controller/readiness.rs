@@ -39,11 +39,16 @@ struct Asked {
 /// Runs until the process ends.
 pub async fn run(kube: kube::Client, cluster: Arc<Cluster>) {
     let mut asked: BTreeMap<Key, Asked> = BTreeMap::new();
+    let mut gains = cluster.leases().gains();
     loop {
         let accounts = cluster.accounts().all();
         let keys: Vec<Key> = accounts.iter().map(|a| Key::of(&**a)).collect();
-        asked.retain(|key, _| keys.contains(key));
+        // Somebody else's account is somebody else's to judge; regained, it is judged anew.
+        asked.retain(|key, _| keys.contains(key) && cluster.owns(key));
         for (account, key) in accounts.iter().zip(keys) {
+            if !cluster.owns(&key) {
+                continue;
+            }
             let generation = account.metadata.generation;
             let fresh = asked.get(&key).filter(|a| {
                 let life = if a.found.is_ok() { EVERY } else { AGAIN };
@@ -59,9 +64,15 @@ pub async fn run(kube: kube::Client, cluster: Arc<Cluster>) {
                 }
             };
             let echo = found.as_ref().ok().and_then(|subject| cluster.accounts().echo(subject));
-            tell(&kube, account, found, echo).await;
+            if cluster.owns(&Key::of(&**account)) {
+                tell(&kube, account, found, echo).await;
+            }
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            // The process ends when there is nobody left to tell.
+            _ = gains.changed() => {}
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::{Controller, Predicate as _, PredicateConfig, WatchStreamExt as _, predicates, watcher};
 use kube::{Api, Resource};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::api::{FirmwareRollout, OTAAccount};
@@ -16,6 +17,7 @@ use crate::ota::endpoint::AllowedEndpoints;
 
 use super::accounts::Accounts;
 use super::cluster::{Cluster, account_of, prune};
+use super::lease::{self, Keeper, Leases};
 use super::memory::Memory;
 use super::pass::{After, pass};
 use super::poller::{self, Cadences};
@@ -32,7 +34,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 const AT_LATEST: Duration = Duration::from_secs(15);
 
 /// How the controller runs.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Settings {
     /// Which namespace; none: all of them.
     pub namespace: Option<String>,
@@ -40,6 +42,8 @@ pub struct Settings {
     pub allowed: AllowedEndpoints,
     /// How often things are read and written.
     pub cadences: Cadences,
+    /// How owners are elected.
+    pub lease: lease::Settings,
 }
 
 struct Context {
@@ -78,11 +82,15 @@ pub async fn run(kube: kube::Client, settings: Settings) {
         );
 
     let reporter = Reporter { controller: "fota".to_owned(), instance: std::env::var("HOSTNAME").ok() };
-    let accounts = Accounts::new(kube.clone(), account_store, settings.allowed.clone());
+    let leases = Arc::new(Leases::new(settings.lease.duration));
+    let accounts = Accounts::new(kube.clone(), account_store, settings.allowed.clone(), leases);
     let recorder = Recorder::new(kube.clone(), reporter);
     let cluster = Arc::new(Cluster::new(kube.clone(), store.clone(), accounts, recorder));
     let memory = Arc::new(Memory::default());
     let (wake, woken) = futures::channel::mpsc::unbounded();
+    let keeper = Keeper { cluster: cluster.clone(), memory: memory.clone(), wake: wake.clone() };
+    let (stop, stopped) = watch::channel(false);
+    let keeper = tokio::spawn(lease::run(keeper, settings.lease, stopped));
     let poller = tokio::spawn(poller::run(cluster.clone(), memory.clone(), settings.cadences, wake));
     let readiness = tokio::spawn(readiness::run(kube, cluster.clone()));
 
@@ -99,6 +107,11 @@ pub async fn run(kube: kube::Client, settings: Settings) {
         .await;
     poller.abort();
     readiness.abort();
+    // Last: whatever was under way has ended, and another replica may begin.
+    stop.send_replace(true);
+    if keeper.await.is_err() {
+        warn!("the Leases were not released; the others wait until they expire");
+    }
     info!("the controller stopped");
 }
 

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use crate::api::{FirmwareRollout, FirmwareRolloutStatus};
 use crate::ota::Request;
 use crate::ota::id::JobId;
+use crate::ota::limits::Limits;
 use crate::ota::outcome::{CallError, Outcome};
 use crate::rollout::decide::Pending;
 use crate::rollout::observed::{Account, Trouble};
@@ -47,6 +48,9 @@ pub enum WriteError {
     /// The object is gone. Surely without effect.
     #[error("the object is gone")]
     Gone,
+    /// Another replica owns the rollout, or may by now. Surely without effect.
+    #[error("another replica owns it")]
+    NotOurs,
     /// Anything else; the write may have happened.
     #[error("{0}")]
     Other(String),
@@ -59,6 +63,18 @@ pub trait World: Send + Sync {
 
     /// The monotonic clock, since any fixed instant of this process.
     fn monotonic(&self) -> Duration;
+
+    /// How much longer this process surely owns the rollout, by the monotonic clock; none: another replica does, or
+    /// nobody yet. Without it nothing is done.
+    fn leadership(&self, rollout: &FirmwareRollout) -> Option<Duration>;
+
+    /// The longest that a create may take, waiting included: it is sent only while the leadership outlasts it.
+    fn longest_create(&self) -> Duration {
+        Limits::default().longest_stamped()
+    }
+
+    /// Asks for the leadership to be renewed at once, and for a pass when it is.
+    fn prolong(&self, _: &FirmwareRollout) {}
 
     /// The newest version of a rollout that this process has seen; its own writes included.
     fn rollout(&self, key: &Key) -> Option<Arc<FirmwareRollout>>;

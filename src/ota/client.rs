@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::credentials::{Credentials, hex};
 use super::endpoint::Endpoint;
+use super::limits::{Limits, Permit};
 use super::quota::Quota;
 use super::wire::{LONGEST_BODY, throttled};
 use super::{Answer, Api, NoAnswer, Operation, Request, sign};
@@ -28,24 +29,6 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(120);
 
 /// The quota of one quota group, shared by its clients.
 pub type SharedQuota = Arc<Mutex<Quota>>;
-
-/// How long things may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// To make a connection, TLS included. 5 s by default.
-    pub connect: Duration,
-    /// For the whole exchange, connection and body included, waiting for the quota not. 10 s by default.
-    pub total: Duration,
-    /// A request with a stamp (a create) whose slot is further away than this is not sent at all: whoever allowed it did
-    /// so for a few seconds only. 2 s by default. Others wait for their slot.
-    pub patience: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { connect: Duration::from_secs(5), total: Duration::from_secs(10), patience: Duration::from_secs(2) }
-    }
-}
 
 /// The HTTP client could not be made: no TLS provider or no root certificates.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +43,7 @@ pub struct Client {
     credentials: Credentials,
     quota: SharedQuota,
     limits: Limits,
+    permit: Option<Permit>,
 }
 
 impl Client {
@@ -87,7 +71,13 @@ impl Client {
             builder = builder.no_proxy();
         }
         let http = builder.build().map_err(|e| ClientError(reason(e)))?;
-        Ok(Self { http, endpoint, credentials, quota, limits })
+        Ok(Self { http, endpoint, credentials, quota, limits, permit: None })
+    }
+
+    /// The same, sending only what `permit` allows at that very moment.
+    #[must_use]
+    pub fn permitted(self, permit: Permit) -> Self {
+        Self { permit: Some(permit), ..self }
     }
 
     /// Where it calls.
@@ -183,7 +173,16 @@ impl Client {
     async fn send(&self, request: &Request) -> Result<Answer, NoAnswer> {
         let mut url = self.endpoint.url().clone();
         url.set_query(Some(&self.query(request)));
-        let mut response = self.http.post(url).send().await.map_err(|e| match e.is_connect() || e.is_builder() {
+        let stamped = self.limits.stamped.min(self.limits.total);
+        let longest = if request.stamp.is_some() { stamped } else { Duration::ZERO };
+        if self.permit.as_ref().is_some_and(|permit| !permit.allows(longest)) {
+            return Err(NoAnswer::NotSent("another replica owns the account, or will before an answer".to_owned()));
+        }
+        let mut post = self.http.post(url);
+        if request.stamp.is_some() {
+            post = post.timeout(stamped);
+        }
+        let mut response = post.send().await.map_err(|e| match e.is_connect() || e.is_builder() {
             true => NoAnswer::NotSent(reason(e)),
             false => NoAnswer::Lost(reason(e)),
         })?;
@@ -435,6 +434,17 @@ mod tests {
             other => panic!("{other:?}"),
         }
         assert_eq!(cloud.queries().len(), 1, "it did arrive, and was not repeated");
+    }
+
+    #[tokio::test]
+    async fn without_a_permit_nothing_is_sent_and_a_stamped_request_asks_for_its_whole_time() {
+        let cloud = Cloud::start(ok).await;
+        let limits = Limits { stamped: Duration::from_secs(3), ..Limits::default() };
+        let client = client(cloud.port, limits).permitted(Permit::new(|longest| longest < Duration::from_secs(3)));
+        client.exchange(&request(&[], None)).await.unwrap();
+        let result = client.exchange(&request(&[], stamp())).await;
+        assert!(matches!(&result, Err(NoAnswer::NotSent(why)) if why.contains("replica")), "{result:?}");
+        assert_eq!(cloud.queries().len(), 1);
     }
 
     #[tokio::test]

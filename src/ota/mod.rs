@@ -15,6 +15,7 @@ pub mod endpoint;
 pub mod firmware;
 pub mod id;
 pub mod job;
+pub mod limits;
 pub mod operation;
 pub mod outcome;
 pub mod polling;

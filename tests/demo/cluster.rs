@@ -70,6 +70,11 @@ impl Cluster {
         &self.namespace
     }
 
+    /// The operator's namespace.
+    pub const fn system(&self) -> &'static str {
+        SYSTEM
+    }
+
     /// Whether it is the demo's own.
     pub fn is_own(&self) -> bool {
         self.own.is_some()

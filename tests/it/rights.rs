@@ -49,7 +49,9 @@ async fn the_operator_has_exactly_these_rights() {
     }
     let expected = [
         "create events.events.k8s.io",
+        "create leases.coordination.k8s.io",
         "get firmwarerollouts.fota.dev",
+        "get leases.coordination.k8s.io",
         "get otaaccounts.fota.dev",
         "get secrets.",
         "list firmwarerollouts.fota.dev",
@@ -58,6 +60,7 @@ async fn the_operator_has_exactly_these_rights() {
         "patch firmwarerollouts.fota.dev",
         "patch firmwarerollouts/status.fota.dev",
         "patch otaaccounts/status.fota.dev",
+        "update leases.coordination.k8s.io",
         "watch firmwarerollouts.fota.dev",
         "watch otaaccounts.fota.dev",
     ];
@@ -89,12 +92,24 @@ async fn the_operator_reads_a_secret_by_name_but_cannot_list_them() {
 async fn the_operator_cannot_delete_a_rollout_but_can_patch_it_in_any_namespace() {
     let (_, client) = installed("verbs").await;
     let elsewhere = shared().namespace("elsewhere").unwrap();
-    for (verb, allowed) in [("patch", true), ("delete", false), ("update", false), ("create", false)] {
+    let rollouts = |verb, allowed| ("fota.dev", "firmwarerollouts", verb, allowed);
+    // Leases are its own namespace's only.
+    let leases = |verb| ("coordination.k8s.io", "leases", verb, false);
+    let rights = [
+        rollouts("patch", true),
+        rollouts("delete", false),
+        rollouts("update", false),
+        rollouts("create", false),
+        leases("get"),
+        leases("create"),
+        leases("update"),
+    ];
+    for (group, resource, verb, allowed) in rights {
         let review = SelfSubjectAccessReview {
             spec: SelfSubjectAccessReviewSpec {
                 resource_attributes: Some(ResourceAttributes {
-                    group: Some("fota.dev".into()),
-                    resource: Some("firmwarerollouts".into()),
+                    group: Some(group.into()),
+                    resource: Some(resource.into()),
                     verb: Some(verb.into()),
                     namespace: Some(elsewhere.clone()),
                     ..ResourceAttributes::default()
@@ -104,7 +119,7 @@ async fn the_operator_cannot_delete_a_rollout_but_can_patch_it_in_any_namespace(
             ..SelfSubjectAccessReview::default()
         };
         let review = Api::all(client.clone()).create(&PostParams::default(), &review).await.unwrap();
-        assert_eq!(review.status.unwrap().allowed, allowed, "{verb}");
+        assert_eq!(review.status.unwrap().allowed, allowed, "{verb} {resource}");
     }
 }
 

@@ -4,5 +4,5 @@
 mod failing;
 mod going;
 mod interrupted;
-mod scene;
+pub mod scene;
 mod stopping;

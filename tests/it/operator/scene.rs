@@ -15,6 +15,8 @@ use crate::shared;
 
 /// Long enough for a machine that compiles something beside.
 pub const LIMIT: Duration = Duration::from_secs(120);
+/// One that is killed is waited for so long; short enough to be waited for often, long enough for a busy machine.
+const LEASE: &str = "5s";
 pub const PRODUCT: &str = "a1Le6d0abcd";
 const KEY: &str = "testAccessKeyId";
 const SECRET: &str = "testAccessKeySecret";
@@ -103,8 +105,16 @@ impl Scene {
     }
 
     pub fn start_operator(&mut self) {
+        self.operator = Some(self.another_operator("operator", LEASE));
+    }
+
+    /// Starts an operator that calls itself so, beside any other that runs.
+    pub fn another_operator(&self, name: &'static str, lease: &str) -> Supervised {
         let dir = temporary_dir("operator").unwrap();
+        let pod = format!("POD_NAME={name}");
         let arguments = [
+            &pod,
+            env!("CARGO_BIN_EXE_fota"),
             "controller",
             "--kubeconfig",
             self.kubeconfig.to_str().unwrap(),
@@ -113,9 +123,12 @@ impl Scene {
             "--allow-insecure-endpoints",
             "--poll-interval=300ms",
             "--progress-interval=500ms",
+            "--lease-namespace",
+            &self.namespace,
+            "--lease-duration",
+            lease,
         ];
-        let program = Path::new(env!("CARGO_BIN_EXE_fota"));
-        self.operator = Some(Supervised::spawn("operator", &dir, program, arguments).unwrap());
+        Supervised::spawn(name, &dir, Path::new("/usr/bin/env"), arguments).unwrap()
     }
 
     /// SIGKILL, and gone.

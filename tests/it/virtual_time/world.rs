@@ -315,6 +315,10 @@ impl World for Virtual {
         state.wall.duration_since(state.start).unsigned_abs()
     }
 
+    fn leadership(&self, _: &FirmwareRollout) -> Option<Duration> {
+        Some(Duration::MAX)
+    }
+
     fn rollout(&self, _: &Key) -> Option<Arc<FirmwareRollout>> {
         self.lock().seen.clone()
     }
