@@ -93,6 +93,18 @@ pub enum Phase {
     Aborted,
 }
 
+impl Phase {
+    /// The run is over, one way or the other.
+    pub const fn has_ended(self) -> bool {
+        matches!(self, Self::Completed) || self.is_given_up()
+    }
+
+    /// The run was stopped short: its pending tasks are cancelled, and nothing more is created before a retry.
+    pub const fn is_given_up(self) -> bool {
+        matches!(self, Self::Failed | Self::Aborted)
+    }
+}
+
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)

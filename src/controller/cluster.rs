@@ -137,8 +137,12 @@ fn at_least(version: Option<&str>, other: Option<&str>) -> bool {
     }
 }
 
-async fn timely<T>(call: impl Future<Output = kube::Result<T>> + Send) -> Result<T, WriteError> {
-    match tokio::time::timeout(API_TIMEOUT, call).await {
+/// An answer of the API server in time, or what is known without one.
+pub(super) async fn timely<T>(
+    limit: Duration,
+    call: impl Future<Output = kube::Result<T>> + Send,
+) -> Result<T, WriteError> {
+    match tokio::time::timeout(limit, call).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(kube::Error::Api(status))) if status.code == 409 => Err(WriteError::Conflict),
         Ok(Err(kube::Error::Api(status))) if status.code == 404 => Err(WriteError::Gone),
@@ -225,7 +229,8 @@ impl World for Cluster {
             "status": status,
         });
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        let written = timely(self.api(&key).patch_status(&key.name, &params, &Patch::Apply(&body))).await?;
+        let written =
+            timely(API_TIMEOUT, self.api(&key).patch_status(&key.name, &params, &Patch::Apply(&body))).await?;
         self.keep(written);
         Ok(())
     }
@@ -241,7 +246,7 @@ impl World for Cluster {
             "metadata": {"resourceVersion": rollout.metadata.resource_version, "finalizers": finalizers},
         });
         let patch = Patch::Merge(&body);
-        let written = timely(self.api(&key).patch(&key.name, &PatchParams::default(), &patch)).await?;
+        let written = timely(API_TIMEOUT, self.api(&key).patch(&key.name, &PatchParams::default(), &patch)).await?;
         if present {
             self.keep(written);
         } else {

@@ -115,7 +115,7 @@ impl Memory {
             Verdict::Taken | Verdict::Refused | Verdict::Unknown => None,
         };
         self.change(rollout, |known| {
-            let sends = sends(known, claim).after(outcome, now);
+            let sends = of_claim(&known.sends, claim).after(outcome, now);
             known.sends = Some((claim.token.clone(), claim.epoch, sends));
             known.ticket = used.filter(|_| ticketed).map(|used| Issued {
                 token: claim.token.clone(),
@@ -140,7 +140,7 @@ impl Memory {
             account: None,
             monotonic: now,
             cloud: known.cloud.and_then(|(date, at)| date.checked_add(now.saturating_sub(at)).ok()),
-            sends: claim.map(|claim| sends(known, claim)).unwrap_or_default(),
+            sends: claim.map(|claim| of_claim(&known.sends, claim)).unwrap_or_default(),
             firmware: known.firmware.clone(),
             jobs: known
                 .jobs
@@ -151,13 +151,7 @@ impl Memory {
                 .collect(),
             ledger: known.ledger.clone(),
             unfinished: known.unfinished.clone(),
-            // A look-up speaks of one claim only.
-            lookup: known
-                .lookup
-                .as_ref()
-                .filter(|(token, epoch, _)| claim.is_some_and(|c| c.token == *token && c.epoch == *epoch))
-                .map(|(.., lookup)| lookup.clone())
-                .unwrap_or_default(),
+            lookup: claim.map(|claim| of_claim(&known.lookup, claim)).unwrap_or_default(),
             ticket,
             trouble: known.trouble.clone(),
             rival: None,
@@ -178,10 +172,11 @@ fn state(known: &Known, claim: &Claim, now: Duration) -> Ticket {
     }
 }
 
-fn sends(known: &Known, claim: &Claim) -> Sends {
-    match &known.sends {
-        Some((token, epoch, sends)) if *token == claim.token && *epoch == claim.epoch => sends.clone(),
-        _ => Sends::default(),
+/// What is kept of a claim. Look-ups and sends speak of one claim only: of another one nothing is known.
+fn of_claim<T: Clone + Default>(kept: &Option<(String, i32, T)>, claim: &Claim) -> T {
+    match kept {
+        Some((token, epoch, kept)) if *token == claim.token && *epoch == claim.epoch => kept.clone(),
+        _ => T::default(),
     }
 }
 

@@ -221,14 +221,15 @@ async fn write<W: World>(
     rollout: &FirmwareRollout,
     status: &FirmwareRolloutStatus,
 ) -> Result<(), WriteError> {
-    if let Some(why) = stage::violation(&rollout.status.clone().unwrap_or_default(), status) {
+    let old = rollout.status.clone().unwrap_or_default();
+    if let Some(why) = stage::violation(&old, status) {
         return Err(WriteError::Other(format!("a status that must not be: {why}")));
     }
     ours(world, rollout)?;
     world.write_status(rollout, status).await?;
     // The write was ours, so the story is ours to tell; unless the answer came so late that somebody else tells on.
     ours(world, rollout)?;
-    let notes = story::events(&rollout.status.clone().unwrap_or_default(), status);
+    let notes = story::events(&old, status);
     world.announce(rollout, &notes).await;
     Ok(())
 }

@@ -24,6 +24,7 @@ use crate::rollout::wanted::{Cadence, Wanted, WantedJob};
 
 use super::census::{Census, Class, Counted, is_silent};
 use super::memory::Memory;
+use super::world::Moment;
 
 /// A look-up after an unclear answer waits this many times the account's `listLag` between its listings.
 const UNCLEAR_LAG: u32 = 4;
@@ -63,15 +64,6 @@ struct LookupPolls {
     lookup: Lookup,
     /// Jobs that were listed without tags, and whose own answer does not show the claim's either: tags never change.
     foreign: BTreeSet<JobId>,
-}
-
-/// Our two clocks at one instant.
-#[derive(Debug, Clone, Copy)]
-pub struct Moment {
-    /// The wall clock.
-    pub wall: Timestamp,
-    /// The monotonic clock, since any fixed instant of this process.
-    pub monotonic: Duration,
 }
 
 /// What one poll found.
@@ -200,6 +192,13 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
         }
     }
 
+    /// An answer may show that this account's jobs show our tags.
+    fn hear(&mut self, operation: Operation, tag: Option<&str>) {
+        if tag.is_some() {
+            self.echoed = Some(operation);
+        }
+    }
+
     async fn firmware(&mut self, product: &str, named: &FirmwareRef, polls: &mut Polls) -> Result<(), CallError> {
         let candidates = match (&named.id, &named.version) {
             (Some(id), _) => match calls::query_firmware(self.api, self.ctx, &FirmwareId::new(id.clone())).await {
@@ -248,9 +247,7 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
         let firmware = FirmwareId::new(claim.call.firmware_id.clone());
         let read = calls::all_jobs_of_firmware(self.api, self.ctx, &firmware).await?;
         self.note(&read);
-        if read.value.jobs.iter().any(|job| job.tag(TAG_KEY).is_some()) {
-            self.echoed = Some(Operation::ListOTAJobByFirmware);
-        }
+        self.hear(Operation::ListOTAJobByFirmware, read.value.jobs.iter().find_map(|job| job.tag(TAG_KEY)));
         let mut found = Vec::new();
         let (mut asked_for, mut complete) = (0, read.value.complete);
         // The youngest first: the job that is looked for was made just now.
@@ -267,9 +264,7 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
                 }
                 asked_for += 1;
                 let full = calls::query_job(self.api, self.ctx, &job.job_id).await?.value;
-                if full.tag(TAG_KEY).is_some() {
-                    self.echoed = Some(Operation::QueryOTAJob);
-                }
+                self.hear(Operation::QueryOTAJob, full.tag(TAG_KEY));
                 let ours = full.tag(TAG_KEY) == Some(claim.token.as_str());
                 if !ours {
                     state.foreign.insert(job.job_id.clone());
@@ -309,9 +304,7 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
         }
         let job = calls::query_job(self.api, self.ctx, id).await?;
         self.note(&job);
-        if job.value.tag(TAG_KEY).is_some() {
-            self.echoed = Some(Operation::QueryOTAJob);
-        }
+        self.hear(Operation::QueryOTAJob, job.value.tag(TAG_KEY));
         Ok((tally, job))
     }
 

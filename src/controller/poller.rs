@@ -19,7 +19,7 @@ use super::cluster::Cluster;
 use super::lease::Group;
 use super::memory::Memory;
 use super::pass;
-use super::poll::{self, Moment, Polls};
+use super::poll::{self, Polls};
 use super::world::{Key, World as _};
 
 /// Rollouts read at the same time. Their calls share each account's quota anyway.
@@ -115,8 +115,7 @@ async fn read(
 ) -> Option<poll::Findings> {
     let ready = cluster.ready(rollout).await.ok()?;
     let revision = revision::of_spec(&rollout.spec);
-    let clock = || Moment { wall: cluster.wall(), monotonic: cluster.monotonic() };
-    let found = poll::poll(&*ready.client, &ready.account, wants, &revision, polls, clock).await;
+    let found = poll::poll(&*ready.client, &ready.account, wants, &revision, polls, || cluster.moment()).await;
     if let Some(operation) = found.echoed {
         cluster.accounts().echoed(&ready.account, operation);
     }

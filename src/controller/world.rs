@@ -39,6 +39,15 @@ impl std::fmt::Display for Key {
     }
 }
 
+/// One moment by this process's two clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// Since any fixed instant of this process.
+    pub monotonic: Duration,
+    /// The wall clock.
+    pub wall: Timestamp,
+}
+
 /// Why a write did not happen, or is not known to have happened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
@@ -63,6 +72,11 @@ pub trait World: Send + Sync {
 
     /// The monotonic clock, since any fixed instant of this process.
     fn monotonic(&self) -> Duration;
+
+    /// Both clocks.
+    fn moment(&self) -> Moment {
+        Moment { monotonic: self.monotonic(), wall: self.wall() }
+    }
 
     /// How much longer this process surely owns the rollout, by the monotonic clock; none: another replica does, or
     /// nobody yet. Without it nothing is done.

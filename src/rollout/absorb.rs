@@ -63,14 +63,7 @@ pub fn put_off(
     let stage = status.claim.as_ref().map(|c| c.stage.clone()).unwrap_or_default();
     let generation = status.observed_generation.unwrap_or(0);
     let retry_at = SignedDuration::try_from(left).ok().and_then(|left| now.checked_add(left).ok()).unwrap_or(now);
-    let refusal = Refusal {
-        code: bounded(&error.code, 128),
-        message: bounded(&error.message, 256),
-        request_id: error.request_id.as_ref().map(|id| bounded(id, 64)),
-        generation,
-        count: i32::try_from(count).unwrap_or(i32::MAX),
-        retry_at: Some(Time::whole_seconds(retry_at)),
-    };
+    let refusal = refusal(error, generation, i32::try_from(count).unwrap_or(i32::MAX), Some(retry_at));
     let situation = refused(&stage, &refusal);
     if let Some(entry) = status.stages.iter_mut().find(|s| s.name == stage) {
         // One write per send: what is left of the pause shrinks from pass to pass.
@@ -153,17 +146,22 @@ pub fn refuse(status: &mut FirmwareRolloutStatus, error: &CallError, generation:
     let pause = FIRST_PAUSE.saturating_mul(1 << count.clamp(1, 10).saturating_sub(1)).min(LONGEST_PAUSE);
     let hinted = error.retry_after.map_or(0, |after| i64::try_from(after.as_secs()).unwrap_or(LONGEST_PAUSE) + 1);
     let retry_at = again.then(|| now.checked_add(SignedDuration::from_secs(pause.max(hinted))).unwrap_or(now));
-    let refusal = Refusal {
+    let refusal = refusal(error, generation, count, retry_at);
+    let situation = refused(&claim.stage, &refusal);
+    entry.refusal = Some(refusal);
+    situation
+}
+
+/// What the cloud said, within the bounds of a status.
+fn refusal(error: &CallError, generation: i64, count: i32, retry_at: Option<Timestamp>) -> Refusal {
+    Refusal {
         code: bounded(&error.code, 128),
         message: bounded(&error.message, 256),
         request_id: error.request_id.as_ref().map(|id| bounded(id, 64)),
         generation,
         count,
         retry_at: retry_at.map(Time::whole_seconds),
-    };
-    let situation = refused(&claim.stage, &refusal);
-    entry.refusal = Some(refusal);
-    situation
+    }
 }
 
 /// How a refusal is told.

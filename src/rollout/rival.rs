@@ -29,7 +29,7 @@ pub fn before<'a>(
 /// Whether it has jobs under way: a stage was reached beyond waiting, and the run has not ended.
 fn is_running(rollout: &FirmwareRollout) -> bool {
     let Some(status) = &rollout.status else { return false };
-    let ended = matches!(status.phase, Some(Phase::Completed | Phase::Failed | Phase::Aborted));
+    let ended = status.phase.is_some_and(Phase::has_ended);
     status.claim.is_some() || (!ended && status.stages.iter().any(|s| !s.jobs.is_empty()))
 }
 

@@ -90,8 +90,7 @@ pub fn violation(old: &FirmwareRolloutStatus, new: &FirmwareRolloutStatus) -> Op
     if claimed != expected {
         return Some(format!("the claim is of stage {expected:?}, and {claimed:?} is called claimed"));
     }
-    let active = |s: &&StageStatus| matches!(s.state, StageState::Claimed | StageState::Running | StageState::Soaking);
-    if new.stages.iter().filter(active).count() > 1 {
+    if new.stages.iter().filter(|s| under_way(s.state)).count() > 1 {
         return Some("two stages are under way at once".to_owned());
     }
     for entry in &new.stages {
@@ -119,9 +118,14 @@ pub const fn ended(state: StageState) -> bool {
     matches!(state, StageState::Passed | StageState::Skipped | StageState::Failed | StageState::Aborted)
 }
 
+/// It was claimed or runs.
+const fn under_way(state: StageState) -> bool {
+    matches!(state, StageState::Claimed | StageState::Running | StageState::Soaking)
+}
+
 /// The stage that was claimed or runs. At most one is.
 pub fn active(stages: &[StageStatus]) -> Option<&StageStatus> {
-    stages.iter().find(|s| matches!(s.state, StageState::Claimed | StageState::Running | StageState::Soaking))
+    stages.iter().find(|s| under_way(s.state))
 }
 
 /// The stage to start next: the first of the plan behind every stage that has ended. A step that an edit put in front

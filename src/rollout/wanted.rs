@@ -71,10 +71,10 @@ pub fn wanted(rollout: &FirmwareRollout, ticket: Ticket) -> Wanted {
     let revision = revision::of_spec(&rollout.spec);
     let same_run = status.revision.as_deref() == Some(revision.as_str());
     let active = stage::active(&status.stages).map(|s| s.name.clone());
-    let failed = matches!(status.phase, Some(Phase::Failed | Phase::Aborted));
+    let given_up = status.phase.is_some_and(Phase::is_given_up);
     let completed = status.phase == Some(Phase::Completed);
     // Everything is cancelled at the end of a run that is given up.
-    let cancelling = deleting || failed || (status.run > 0 && !same_run);
+    let cancelling = deleting || given_up || (status.run > 0 && !same_run);
 
     let mut wanted = Wanted { product_key: rollout.spec.product_key.clone(), ..Wanted::default() };
     for entry in &status.stages {
@@ -113,15 +113,17 @@ pub fn wanted(rollout: &FirmwareRollout, ticket: Ticket) -> Wanted {
     // Until the attempt has all its jobs, its names must be at hand.
     if !cancelling {
         let retrying = status.stages.iter().find(|s| {
-            let begun = retry::list(s).is_some_and(|_| retry::parts_done(s) < retry::parts(s));
-            begun || (s.attempt > 1 && retry::list(s).is_none() && s.state == StageState::Pending)
+            if retry::list(s).is_some() {
+                retry::parts_done(s) < retry::parts(s)
+            } else {
+                s.attempt > 1 && s.state == StageState::Pending
+            }
         });
         wanted.unfinished = retrying.map(retry::retried_jobs).unwrap_or_default();
     }
     let left = !stage::reverted(status) && stage::next(&plan, &status.stages).is_some();
     let ahead = !same_run || left || active.is_some();
-    let given_up = deleting || (failed && same_run);
-    if ahead && !given_up {
+    if ahead && !deleting && !(given_up && same_run) {
         wanted.firmware = Some(match &status.firmware {
             Some(pinned) if same_run => FirmwareRef { id: Some(pinned.id.clone()), ..rollout.spec.firmware.clone() },
             _ => rollout.spec.firmware.clone(),

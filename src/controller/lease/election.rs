@@ -12,14 +12,7 @@ use std::time::Duration;
 
 use jiff::{Timestamp, TimestampRound, Unit};
 
-/// One moment by this process's two clocks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Now {
-    /// Since any fixed instant of this process.
-    pub monotonic: Duration,
-    /// The wall clock.
-    pub wall: Timestamp,
-}
+use crate::controller::world::Moment;
 
 /// The periods that follow from how long a Lease lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,7 +126,7 @@ pub enum Answer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tenure {
     /// Right before the acknowledged write was sent.
-    sent: Now,
+    sent: Moment,
     validity: Duration,
     /// Counts the ownerships of this process: another number means that somebody else may have been the owner between.
     pub term: u64,
@@ -144,7 +137,7 @@ impl Tenure {
     ///
     /// The monotonic clock stands still while a whole machine is suspended, and then our own wall clock shows it. One
     /// that was set forward costs a renewal; one that was set back changes nothing.
-    pub fn left(&self, now: Now) -> Option<Duration> {
+    pub fn left(&self, now: Moment) -> Option<Duration> {
         let by_monotonic = now.monotonic.saturating_sub(self.sent.monotonic);
         let by_wall = Duration::try_from(now.wall.duration_since(self.sent.wall)).unwrap_or_default();
         self.validity.checked_sub(by_monotonic.max(by_wall)).filter(|left| !left.is_zero())
@@ -224,12 +217,12 @@ impl Election {
         self.renew_now = true;
     }
 
-    fn current(&self, now: Now) -> Option<Tenure> {
+    fn current(&self, now: Moment) -> Option<Tenure> {
         self.tenure.filter(|tenure| tenure.left(now).is_some())
     }
 
     /// What to do next.
-    pub fn next(&self, now: Now) -> Next {
+    pub fn next(&self, now: Moment) -> Next {
         if now.monotonic < self.not_before {
             return Next::Wait(self.not_before);
         }
@@ -260,7 +253,7 @@ impl Election {
     }
 
     /// The write that makes or keeps us the owner.
-    fn claim(&self, now: Now) -> Draft {
+    fn claim(&self, now: Moment) -> Draft {
         let record = self.sight.as_ref().and_then(|s| s.record.as_ref());
         let renewed = stamp(now.wall, record);
         let ours = record.filter(|r| r.holder.as_deref() == Some(self.me.as_str()));
@@ -275,7 +268,7 @@ impl Election {
     }
 
     /// Gives the ownership up; the write that tells the others, if they have to be told.
-    pub fn resign(&mut self, now: Now) -> Option<Draft> {
+    pub fn resign(&mut self, now: Moment) -> Option<Draft> {
         let ours = self.tenure.take().is_some();
         let record = self.sight.as_ref().and_then(|s| s.record.as_ref());
         let record = record.filter(|r| ours && r.holder.as_deref() == Some(self.me.as_str()))?;
@@ -290,7 +283,7 @@ impl Election {
     }
 
     /// A read was answered. `now`: after the answer.
-    pub fn read(&mut self, now: Now, answer: Answer) {
+    pub fn read(&mut self, now: Moment, answer: Answer) {
         let record = match answer {
             Answer::Record(record) => Some(record),
             Answer::Absent => None,
@@ -312,7 +305,7 @@ impl Election {
     }
 
     /// A write was answered. `sent`: before it was sent; `now`: after the answer.
-    pub fn wrote(&mut self, draft: &Draft, sent: Now, now: Now, answer: Answer) {
+    pub fn wrote(&mut self, draft: &Draft, sent: Moment, now: Moment, answer: Answer) {
         match answer {
             // A write that changed nothing is no sign of life: nobody could see it.
             Answer::Record(record) if draft.replaces.as_ref() != Some(&record.version) => {
@@ -345,7 +338,7 @@ impl Election {
     }
 
     /// The Lease says that it is ours. That proves an ownership only where each write of ours replaced what we had seen.
-    fn found_own(&mut self, now: Now, record: Option<&Record>) {
+    fn found_own(&mut self, now: Moment, record: Option<&Record>) {
         let known = self.sight.as_ref().and_then(|s| s.record.as_ref()).map(|r| &r.version);
         let same = known == record.map(|r| &r.version);
         let late = self.unclear.as_ref().is_some_and(|draft| {
@@ -358,7 +351,7 @@ impl Election {
         }
     }
 
-    fn see(&mut self, now: Now, record: Option<Record>) {
+    fn see(&mut self, now: Moment, record: Option<Record>) {
         let version = |r: &Option<Record>| r.as_ref().map(|r| r.version.clone());
         if let Some(record) = &record {
             self.unclaimed = false;

@@ -5,13 +5,14 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
-use super::election::{Answer, Draft, Election, Next, Now, Record, Terms};
+use super::super::world::Moment;
+use super::election::{Answer, Draft, Election, Next, Record, Terms};
 
 const TERMS: Terms = Terms { duration: Duration::from_secs(15) };
 
-fn at(seconds: f64) -> Now {
+fn at(seconds: f64) -> Moment {
     let start: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
-    Now { monotonic: Duration::from_secs_f64(seconds), wall: start + SignedDuration::from_secs_f64(seconds) }
+    Moment { monotonic: Duration::from_secs_f64(seconds), wall: start + SignedDuration::from_secs_f64(seconds) }
 }
 
 fn seconds(seconds: f64) -> Duration {
@@ -41,14 +42,14 @@ fn claimed(draft: &Draft, version: &str) -> Record {
     }
 }
 
-fn draft(election: &Election, now: Now) -> Draft {
+fn draft(election: &Election, now: Moment) -> Draft {
     match election.next(now) {
         Next::Write(draft) => draft,
         other => panic!("{other:?} at {now:?}"),
     }
 }
 
-fn left(election: &Election, now: Now) -> Option<Duration> {
+fn left(election: &Election, now: Moment) -> Option<Duration> {
     election.tenure().and_then(|tenure| tenure.left(now))
 }
 
@@ -287,7 +288,7 @@ fn a_process_that_was_stopped_knows_nothing_and_looks_first() {
     assert!(matches!(election.next(at(60.1)), Next::Wait(_)));
     // A machine that was suspended: its monotonic clock stood still, the wall clock tells.
     let election = won();
-    let woken = Now { monotonic: seconds(1.0), wall: at(60.0).wall };
+    let woken = Moment { monotonic: seconds(1.0), wall: at(60.0).wall };
     assert_eq!(left(&election, woken), None);
     assert_eq!(election.next(woken), Next::Read);
 }
@@ -295,11 +296,11 @@ fn a_process_that_was_stopped_knows_nothing_and_looks_first() {
 #[test]
 fn a_clock_that_is_set_costs_a_look_forward_and_nothing_back() {
     let mut election = won();
-    let back = Now { monotonic: seconds(1.0), wall: at(0.0).wall - SignedDuration::from_hours(24) };
+    let back = Moment { monotonic: seconds(1.0), wall: at(0.0).wall - SignedDuration::from_hours(24) };
     assert_eq!(left(&election, back), Some(seconds(12.5)));
-    let after = Now { monotonic: seconds(13.5), wall: back.wall };
+    let after = Moment { monotonic: seconds(13.5), wall: back.wall };
     assert_eq!(left(&election, after), None, "a clock that was set back lengthens nothing");
-    let ahead = Now { monotonic: seconds(1.0), wall: at(3600.0).wall };
+    let ahead = Moment { monotonic: seconds(1.0), wall: at(3600.0).wall };
     assert_eq!(left(&election, ahead), None);
     election.read(ahead, Answer::Record(claimed(&won_draft(), "1")));
     let again = draft(&election, ahead);
@@ -323,7 +324,7 @@ fn a_write_that_changed_nothing_is_no_sign_of_life() {
 /// One request on its way.
 struct Flight {
     draft: Option<Draft>,
-    sent: Now,
+    sent: Moment,
     /// Global milliseconds: when it arrives, when its answer does, when it is given up.
     arrives: u64,
     answered: u64,
@@ -347,10 +348,10 @@ impl Process {
         Self { election, offset, rate, wall: SignedDuration::ZERO, stopped_until: 0, flight: None }
     }
 
-    fn now(&self, t: u64) -> Now {
+    fn now(&self, t: u64) -> Moment {
         let monotonic = Duration::from_secs_f64(Duration::from_millis(t).as_secs_f64() * self.rate) + self.offset;
         let wall = at(0.0).wall + SignedDuration::try_from(monotonic).unwrap() + self.wall;
-        Now { monotonic, wall }
+        Moment { monotonic, wall }
     }
 }
 

@@ -2,7 +2,6 @@
 //! means for this process. What to do next is the election's to say.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +16,9 @@ use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
 use crate::api::{FIELD_MANAGER, FirmwareRollout};
-use crate::controller::cluster::{Cluster, account_of};
+use crate::controller::cluster::{Cluster, account_of, timely};
 use crate::controller::memory::Memory;
-use crate::controller::world::Key;
+use crate::controller::world::{Key, WriteError};
 
 use super::election::{Answer, Draft, Election, Next, Terms};
 use super::record::{object, record};
@@ -181,7 +180,7 @@ impl Seat {
             served = term;
             match election.next(now) {
                 Next::Read => {
-                    let answer = self.call(self.api.get_opt(&self.name)).await;
+                    let answer = timely(self.terms.timeout(), self.api.get_opt(&self.name)).await;
                     let answer = self.learn(answer);
                     election.read(leases.now(), answer);
                 }
@@ -230,28 +229,17 @@ impl Seat {
         let lease = object(&self.name, self.object.as_ref(), draft);
         let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         let answer = match &draft.replaces {
-            Some(_) => self.call(self.api.replace(&self.name, &params, &lease)).await,
-            None => match self.call(self.api.create(&params, &lease)).await {
+            Some(_) => timely(self.terms.timeout(), self.api.replace(&self.name, &params, &lease)).await,
+            None => match timely(self.terms.timeout(), self.api.create(&params, &lease)).await {
                 // Not the Lease: the namespace.
-                Err(Failure::Absent) => Err(Failure::Unclear("its namespace does not exist".to_owned())),
+                Err(WriteError::Gone) => Err(WriteError::Other("its namespace does not exist".to_owned())),
                 answer => answer,
             },
         };
         self.learn(answer.map(Some))
     }
 
-    /// An answer in time, or what is known without one.
-    async fn call<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<T, Failure> {
-        match tokio::time::timeout(self.terms.timeout(), call).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(kube::Error::Api(status))) if status.code == 409 => Err(Failure::Conflict),
-            Ok(Err(kube::Error::Api(status))) if status.code == 404 => Err(Failure::Absent),
-            Ok(Err(error)) => Err(Failure::Unclear(error.to_string())),
-            Err(_) => Err(Failure::Unclear("the API server did not answer in time".to_owned())),
-        }
-    }
-
-    fn learn(&mut self, answer: Result<Option<Lease>, Failure>) -> Answer {
+    fn learn(&mut self, answer: Result<Option<Lease>, WriteError>) -> Answer {
         let ill = std::mem::take(&mut self.ill);
         match answer {
             Ok(Some(lease)) => {
@@ -259,15 +247,15 @@ impl Seat {
                 self.object = Some(lease);
                 Answer::Record(record)
             }
-            Ok(None) | Err(Failure::Absent) => {
+            Ok(None) | Err(WriteError::Gone) => {
                 self.object = None;
                 Answer::Absent
             }
-            Err(Failure::Conflict) => {
+            Err(WriteError::Conflict) => {
                 debug!(lease = %self.name, "somebody else was faster");
                 Answer::Conflict
             }
-            Err(Failure::Unclear(error)) => {
+            Err(error @ (WriteError::NotOurs | WriteError::Other(_))) => {
                 self.ill = true;
                 if ill {
                     debug!(lease = %self.name, %error, "still no answer");
@@ -278,10 +266,4 @@ impl Seat {
             }
         }
     }
-}
-
-enum Failure {
-    Absent,
-    Conflict,
-    Unclear(String),
 }

@@ -21,7 +21,8 @@ use crate::ota::limits::Limits;
 pub use election::Terms;
 pub use keeper::{Keeper, run};
 
-use election::{Now, Tenure};
+use super::world::Moment;
+use election::Tenure;
 
 /// Accounts that share their quota, and so one owner.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -126,8 +127,8 @@ impl Leases {
         lock(&self.nudges).entry(group.clone()).or_default().clone()
     }
 
-    fn now(&self) -> Now {
-        Now { monotonic: clock::monotonic().duration_since(self.began), wall: clock::wall() }
+    fn now(&self) -> Moment {
+        Moment { monotonic: clock::monotonic().duration_since(self.began), wall: clock::wall() }
     }
 
     fn publish(&self, group: &Group, tenure: Option<Tenure>) {

@@ -15,14 +15,6 @@ const EMPTY_LISTINGS: usize = 2;
 /// Empty full listings before a create is repeated: the nonce is what makes the repetition safe.
 const LISTINGS_BEFORE_REPLAY: usize = 1;
 
-/// How a recovery may go on, besides looking.
-enum Recovery {
-    /// The identical request may be sent.
-    Replay(Box<Request>),
-    /// Nothing is sent, and why.
-    LookOnly(&'static str),
-}
-
 impl<'a> Draft<'a> {
     /// A claim that was written and whose job is not recorded.
     pub(super) fn resolve(&mut self, claim: &Claim) -> Decision {
@@ -39,9 +31,8 @@ impl<'a> Draft<'a> {
 
     /// Sends a claim by its ticket, after the pause that the cloud asked for.
     fn execute(&mut self, claim: &Claim, request: Request) -> Decision {
-        let sends = &self.observed.sends;
-        if let (Some(error), Some(left)) = (&sends.last, self.pause_left()) {
-            return (Act::Wait, absorb::put_off(&mut self.status, error, sends.count, self.now, left));
+        if let Some(decision) = self.put_off() {
+            return decision;
         }
         if self.observed.cloud.is_some_and(|date| date.duration_since(claim.at.0) > REPLAY_WINDOW) {
             return self.take_over(claim);
@@ -50,9 +41,12 @@ impl<'a> Draft<'a> {
         (Act::Create(Box::new(request)), told)
     }
 
-    /// What is left of the pause before the claim may be sent again.
-    fn pause_left(&self) -> Option<std::time::Duration> {
-        self.observed.sends.again?.checked_sub(self.observed.monotonic).filter(|left| !left.is_zero())
+    /// The pause before the claim may be sent again, while it lasts.
+    fn put_off(&mut self) -> Option<Decision> {
+        let sends = &self.observed.sends;
+        let left = sends.again?.checked_sub(self.observed.monotonic).filter(|left| !left.is_zero())?;
+        let error = sends.last.as_ref()?;
+        Some((Act::Wait, absorb::put_off(&mut self.status, error, sends.count, self.now, left)))
     }
 
     /// The request of a claim, if it still means what the spec says.
@@ -79,7 +73,7 @@ impl<'a> Draft<'a> {
         claim::request(claim, &self.devices_of(claim)).ok_or("the step's devices changed")
     }
 
-    pub(super) fn withdraw(&mut self, because: &'static str) -> Decision {
+    fn withdraw(&mut self, because: &'static str) -> Decision {
         absorb::withdraw(&mut self.status);
         (Act::Withdraw, Situation::waiting("ClaimWithdrawn", format!("{because}; nothing was sent")))
     }
@@ -109,7 +103,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Records the job that carries the claim's tag.
-    pub(super) fn adopt(&mut self, claim: &Claim) -> Option<Decision> {
+    fn adopt(&mut self, claim: &Claim) -> Option<Decision> {
         let found = self.observed.lookup.found.first()?;
         absorb::record(&mut self.status, &found.id, found.utc_create, None);
         Some(wait("JobStarted", format!("the job of stage {} was found by its tag", claim.stage)))
@@ -146,9 +140,9 @@ impl<'a> Draft<'a> {
             );
             return (Act::Wait, Situation::stalled("CreateRefused", because).until(expiry));
         }
-        let request = match self.recovery(claim, account) {
-            Recovery::Replay(request) => request,
-            Recovery::LookOnly(why) => {
+        let request = match self.repeatable(claim, account) {
+            Ok(request) => request,
+            Err(why) => {
                 let situation = Situation::waiting("OutcomeUnknown", format!("{} ({why})", unknown(claim)));
                 return (Act::Wait, self.doubt(situation).until(expiry));
             }
@@ -160,30 +154,21 @@ impl<'a> Draft<'a> {
         if sends.nonce_used.is_some() || self.observed.lookup.empty.len() < LISTINGS_BEFORE_REPLAY {
             return (Act::Wait, situation);
         }
-        match (&sends.last, self.pause_left()) {
-            (Some(error), Some(left)) => {
-                (Act::Wait, absorb::put_off(&mut self.status, error, sends.count, self.now, left))
-            }
-            (None, Some(_)) => (Act::Wait, situation),
-            (_, None) => (Act::Replay(request), situation),
-        }
+        self.put_off().unwrap_or_else(|| (Act::Replay(Box::new(request)), situation))
     }
 
-    /// Whether the identical request may be sent again.
-    fn recovery(&self, claim: &Claim, account: &Account) -> Recovery {
-        let request = match self.executable(claim) {
-            Ok(request) => request,
-            Err(why) => return Recovery::LookOnly(why),
-        };
+    /// The identical request, if it may be sent again.
+    fn repeatable(&self, claim: &Claim, account: &Account) -> Result<Request, &'static str> {
+        let request = self.executable(claim)?;
         if account.replay == Replay::Settle {
-            return Recovery::LookOnly("this account does not repeat creates");
+            return Err("this account does not repeat creates");
         }
         match self.observed.cloud.map(|date| date.duration_since(claim.at.0)) {
-            None => Recovery::LookOnly("the cloud's clock is not known yet"),
+            None => Err("the cloud's clock is not known yet"),
             // The gateway might forget the nonce before the timestamp expires.
-            Some(age) if age < -MAX_SKEW => Recovery::LookOnly("it was made by a clock that was ahead"),
-            Some(age) if age > REPLAY_WINDOW => Recovery::LookOnly("it is too old to be repeated"),
-            Some(_) => Recovery::Replay(Box::new(request)),
+            Some(age) if age < -MAX_SKEW => Err("it was made by a clock that was ahead"),
+            Some(age) if age > REPLAY_WINDOW => Err("it is too old to be repeated"),
+            Some(_) => Ok(request),
         }
     }
 

@@ -44,20 +44,18 @@ impl<'a> Draft<'a> {
         let failed = self.status.stages.iter().find(|s| s.state == StageState::Failed);
         let reason = if failed.is_some_and(|s| s.kind == StageKind::Verify) { "VerifyFailed" } else { "GateFailed" };
         let message = failed.and_then(|s| s.message.clone()).unwrap_or_else(|| "a gate failed".to_owned());
-        let situation = Situation::stalled(reason, message);
-        match self.drain(None, Pending::All) {
-            Drain::Cancel(id) => (Act::Cancel(id, Pending::All), situation),
-            Drain::Wait | Drain::Done => (Act::Wait, situation),
-        }
+        self.stopped(Situation::stalled(reason, message))
     }
 
     /// Stopped by a person: pending tasks are cancelled, and nothing more is created.
     pub(super) fn aborted(&mut self) -> Decision {
         command::abort(&mut self.status);
-        let situation = Situation::stalled(
-            "Aborted",
-            format!("aborted by command: nothing more is created until {RETRY} or new firmware"),
-        );
+        let because = format!("aborted by command: nothing more is created until {RETRY} or new firmware");
+        self.stopped(Situation::stalled("Aborted", because))
+    }
+
+    /// A run that stays as it is once its pending tasks are cancelled.
+    fn stopped(&self, situation: Situation) -> Decision {
         match self.drain(None, Pending::All) {
             Drain::Cancel(id) => (Act::Cancel(id, Pending::All), situation),
             Drain::Wait | Drain::Done => (Act::Wait, situation),

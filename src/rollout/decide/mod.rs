@@ -207,9 +207,7 @@ impl<'a> Draft<'a> {
                 // Kept until it can be said what became of the create.
                 Command::Retry if unresolved.as_ref().is_some_and(|claim| !self.is_over(claim)) => continue,
                 Command::Retry if unresolved.is_some() => self.absolved = true,
-                Command::Retry if matches!(self.status.phase, Some(Phase::Failed | Phase::Aborted)) => {
-                    command::renew(&mut self.status);
-                }
+                Command::Retry if self.status.phase.is_some_and(Phase::is_given_up) => command::renew(&mut self.status),
                 Command::Retry => self.status.stages.iter_mut().for_each(|s| s.refusal = None),
                 Command::Adopt if unresolved.as_ref().is_some_and(|claim| claim.sent) => {
                     absorb::record(&mut self.status, &JobId::new(value.clone()), None, None);
@@ -317,7 +315,7 @@ impl<'a> Draft<'a> {
     }
 
     fn show_phase(&mut self) {
-        if matches!(self.status.phase, Some(Phase::Failed | Phase::Completed | Phase::Aborted)) {
+        if self.status.phase.is_some_and(Phase::has_ended) {
             return;
         }
         let reached = self.status.stages.last();

@@ -2,18 +2,22 @@
 
 use super::*;
 
+/// What an attempt of a stage takes.
+pub(super) enum Taken {
+    /// What the spec declares.
+    Declared,
+    /// Named devices, and which part of those that are retried they are.
+    Retried(Box<Stage>, i32),
+    /// Nothing yet: it waits.
+    Nothing(Decision),
+}
+
 impl<'a> Draft<'a> {
-    /// What another attempt takes: nothing special, or named devices and which part of them. An error of the inner kind
-    /// is what it waits for.
-    #[allow(clippy::type_complexity)] // three ends, each plain at its place
-    pub(super) fn again(
-        &mut self,
-        next: &Stage,
-        index: usize,
-    ) -> Result<Result<Option<(Stage, i32)>, Box<Decision>>, Ended> {
-        let Some(entry) = self.status.stages.get(index).cloned() else { return Ok(Ok(None)) };
+    /// What an attempt takes: another one than the first names the devices that are left.
+    pub(super) fn taken(&mut self, next: &Stage, index: usize) -> Result<Taken, Ended> {
+        let Some(entry) = self.status.stages.get(index).cloned() else { return Ok(Taken::Declared) };
         if entry.attempt == 1 || entry.jobs.iter().all(|j| j.attempt == entry.attempt) {
-            return Ok(Ok(None));
+            return Ok(Taken::Declared);
         }
         let name = &next.name;
         let list = retry::list(&entry).cloned();
@@ -22,20 +26,20 @@ impl<'a> Draft<'a> {
             let because = format!("the pending tasks of stage {name}'s earlier attempt are being cancelled");
             match self.drain(Some(name), Pending::All) {
                 Drain::Done => {}
-                Drain::Wait => return Ok(Err(Box::new(wait("Draining", because)))),
+                Drain::Wait => return Ok(Taken::Nothing(wait("Draining", because))),
                 Drain::Cancel(id) => {
                     let told = Situation::waiting("Draining", because);
-                    return Ok(Err(Box::new((Act::Cancel(id, Pending::All), told))));
+                    return Ok(Taken::Nothing((Act::Cancel(id, Pending::All), told)));
                 }
             }
         }
         let of = retry::retried_jobs(&entry);
         if of.is_empty() {
-            return Ok(Ok(None));
+            return Ok(Taken::Declared);
         }
-        let counting = || format!("the devices that stage {name} has to retry are being listed");
         let Some(unfinished) = self.observed.unfinished.as_ref().filter(|u| u.of == of) else {
-            return Ok(Err(Box::new(self.unread("Counting", counting()))));
+            let because = format!("the devices that stage {name} has to retry are being listed");
+            return Ok(Taken::Nothing(self.unread("Counting", because)));
         };
         let names = retry::names(unfinished, list.as_ref().and_then(|l| l.until).map(|t| t.0));
         match (&list, claim::device_list(&names)) {
@@ -44,14 +48,14 @@ impl<'a> Draft<'a> {
                     "the tasks of stage {name}'s earlier attempt changed while its devices were being retried: \
                      annotate with {ABORT}, then {RETRY}, to take them as they are now"
                 );
-                return Ok(Err(Box::new(stall("RetryListChanged", because))));
+                return Ok(Taken::Nothing(stall("RetryListChanged", because)));
             }
             (Some(_), _) => {}
             (None, None) => {
                 let open: i64 = entry.jobs.iter().filter_map(|j| j.counts).map(|c| c.open()).sum();
                 if open > 0 {
                     let because = format!("stage {name} waits for the devices that its earlier attempt still updates");
-                    return Ok(Err(Box::new(wait("Counting", because))));
+                    return Ok(Taken::Nothing(wait("Counting", because)));
                 }
                 let because = "every device of the earlier attempt is at the target".to_owned();
                 self.end(index, StageState::Passed, Some("NothingLeft"), Some(because), None);
@@ -63,7 +67,7 @@ impl<'a> Draft<'a> {
                     names.len(),
                     retry::NAMES_PER_JOB * retry::MOST_PARTS
                 );
-                return Ok(Err(Box::new(stall("RetryTooLarge", because))));
+                return Ok(Taken::Nothing(stall("RetryTooLarge", because)));
             }
             (None, Some(devices)) => {
                 let until = unfinished.names.iter().filter_map(|(_, at)| *at).max().map(Time);
@@ -74,7 +78,7 @@ impl<'a> Draft<'a> {
         let part = i32::try_from(retry::parts_done(&entry)).unwrap_or(i32::MAX).saturating_add(1);
         let devices = retry::part(&names, part);
         let stage = Stage { kind: StageKind::Devices, percent: None, devices, ..next.clone() };
-        Ok(Ok(Some((stage, part))))
+        Ok(Taken::Retried(Box::new(stage), part))
     }
 
     /// The names that a claim's call takes, in order: the spec's, or those that its attempt retries.

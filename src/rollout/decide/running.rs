@@ -24,7 +24,7 @@ impl<'a> Draft<'a> {
         let present = |(job, reading): (&JobStatus, &'a JobReading)| (job.attempt == entry.attempt).then_some(reading);
         let readings: Vec<&JobReading> = entry.jobs.iter().zip(readings).filter_map(present).collect();
         // Once it soaks, our own cancel of what is left over may end the job as cancelled.
-        let soaking = self.status.stages.get(index).is_some_and(|s| s.state == StageState::Soaking);
+        let soaking = entry.state == StageState::Soaking;
         if readings.iter().any(|r| r.job.is_none() || (r.is_cancelled() && !soaking)) {
             return stall(
                 "ExternalChange",
@@ -44,13 +44,12 @@ impl<'a> Draft<'a> {
         let Some(now) = readings.iter().map(|r| r.now).min() else {
             return self.unread("Counting", format!("the job of stage {name} is being read"));
         };
-        let soaking_since = self.status.stages.get(index).and_then(|s| s.soaking_since).map(|t| t.0);
         let input = GateInput {
             settings: &settings,
             counts,
             settled,
             began: readings.iter().filter_map(|r| r.began()).min(),
-            soaking_since,
+            soaking_since: entry.soaking_since.map(|t| t.0),
             now,
         };
         let judgement = gate::judge(&input);

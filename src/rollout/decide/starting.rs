@@ -1,5 +1,6 @@
 //! The stage to start next: what it waits for, its share, its claim; and the run's end when none is left.
 
+use super::retrying::Taken;
 use super::*;
 
 /// What of a stage one claim takes.
@@ -77,13 +78,11 @@ impl<'a> Draft<'a> {
         if let Some(decision) = self.verification(next, index, &firmware)? {
             return Ok(decision);
         }
-        let again = match self.again(next, index)? {
-            Ok(again) => again,
-            Err(decision) => return Ok(*decision),
+        let (next, share) = match self.taken(next, index)? {
+            Taken::Nothing(decision) => return Ok(decision),
+            Taken::Retried(stage, part) => (*stage, Share { part, percent: None }),
+            Taken::Declared => (next.clone(), Share { part: 1, percent: self.share(next, index)? }),
         };
-        let percent = if again.is_some() { None } else { self.share(next, index)? };
-        let next = again.as_ref().map_or(next, |(stage, _)| stage);
-        let part = again.as_ref().map_or(1, |(_, part)| *part);
         if let Some(refusal) = self.status.stages.get(index).and_then(|s| s.refusal.clone())
             && refusal.generation == self.generation()
             && refusal.retry_at.is_none_or(|at| self.now < at.0)
@@ -101,7 +100,7 @@ impl<'a> Draft<'a> {
             }
             Some(_) => {}
         }
-        Ok(self.claim(next, index, &firmware, &account, Share { part, percent }))
+        Ok(self.claim(&next, index, &firmware, &account, share))
     }
 
     /// What the package's verification means for a stage: nothing, a decision, or the stage's end.

@@ -170,9 +170,7 @@ fn an_abort_meets_a_claim_that_got_no_answer() {
         if lost {
             run.state().lose_creates = 1;
         } else {
-            run.state().die_after_claim = true;
-            run.until("dead", 10, State::dead);
-            run.restart();
+            run.die_after_claim();
         }
         run.until("claimed", 10, |state| state.status().claim.is_some());
         command(&run, ABORT, "1");
@@ -192,9 +190,7 @@ fn unanswered() -> Run {
     let mut run = run();
     run.state().account.as_mut().unwrap().tag_echoed = false;
     run.state().account.as_mut().unwrap().replay = Replay::Settle;
-    run.state().die_after_claim = true;
-    run.until("dead", 10, State::dead);
-    run.restart();
+    run.die_after_claim();
     run
 }
 

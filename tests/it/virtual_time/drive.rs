@@ -8,7 +8,7 @@ use fota::api::condition;
 use fota::api::status::{FirmwareRolloutStatus, Phase};
 use fota::controller::memory::Memory;
 use fota::controller::pass::{After, pass};
-use fota::controller::poll::{Moment, Polls, poll};
+use fota::controller::poll::{Polls, poll};
 use fota::controller::world::{Key, World};
 use fota::rollout::{decide, revision, wanted};
 use futures::FutureExt as _;
@@ -106,7 +106,7 @@ impl Run {
             return;
         }
         let revision = revision::of_spec(&rollout.spec);
-        let clock = || Moment { wall: self.world.wall(), monotonic: self.world.monotonic() };
+        let clock = || self.world.moment();
         let findings = now(poll(&self.world, &account, &wanted, &revision, &mut self.polls, clock));
         findings.remember(&self.memory, &rollout);
         self.check_totals();
@@ -159,6 +159,13 @@ impl Run {
             matches!(status.phase, Some(Phase::Completed | Phase::Failed | Phase::Aborted))
                 || stalled(&status).is_some()
         });
+    }
+
+    /// The process dies between the next claim's write and its create, and another one takes over.
+    pub fn die_after_claim(&mut self) {
+        self.state().after_claim = Some(|state: &mut State| state.die_after = Some(state.outside));
+        self.until("dead", 10, State::dead);
+        self.restart();
     }
 
     pub fn until_stage(&mut self, run: i64, name: &str) {

@@ -212,10 +212,7 @@ fn deletion_with_an_unresolved_claim_only_looks_and_cancels_what_it_finds() {
 #[test]
 fn deletion_with_a_claim_that_had_no_effect_waits_until_no_copy_can_arrive() {
     let mut run = run();
-    // The process dies between the claim's write and the create.
-    run.state().after_claim = Some(|state: &mut State| state.die_after = Some(state.outside));
-    run.until("dead", 10, State::dead);
-    run.restart();
+    run.die_after_claim();
     let claimed = run.status().claim.unwrap().at.0;
     run.state().delete();
     run.until("gone", 400, |state| state.stored.is_none());

@@ -96,9 +96,7 @@ fn a_claim_whose_write_was_not_acknowledged_is_sent_once() {
 fn where_nothing_may_be_repeated_a_death_before_a_create_costs_time_only() {
     let mut run = small(switches());
     run.state().account.as_mut().unwrap().replay = fota::api::Replay::Settle;
-    run.state().die_after_claim = true;
-    run.until("dead", 600, State::dead);
-    run.restart();
+    run.die_after_claim();
     run.until_end();
     run.expect_completed();
     let state = run.state();

@@ -51,8 +51,6 @@ pub struct State {
     /// Writes and exchanges so far, and after how many the process is cut off from everything.
     pub outside: usize,
     pub die_after: Option<usize>,
-    /// Cut off right after the first claim was written.
-    pub die_after_claim: bool,
     /// Answers of so many creates get lost; so many are throttled; so many writes are carried out and not acknowledged.
     pub lose_creates: u32,
     pub throttle_creates: u32,
@@ -93,7 +91,6 @@ impl Virtual {
             rival: None,
             outside: 0,
             die_after: None,
-            die_after_claim: false,
             lose_creates: 0,
             throttle_creates: 0,
             unclear_writes: 0,
@@ -187,13 +184,11 @@ impl State {
         object.status = Some(read);
         self.store(object);
         self.writes += 1;
-        if old.claim.is_none() && status.claim.is_some() {
-            if std::mem::take(&mut self.die_after_claim) {
-                self.die_after = Some(self.outside);
-            }
-            if let Some(then) = self.after_claim.take() {
-                then(self);
-            }
+        if old.claim.is_none()
+            && status.claim.is_some()
+            && let Some(then) = self.after_claim.take()
+        {
+            then(self);
         }
         if self.unclear_writes > 0 {
             self.unclear_writes -= 1;
