@@ -57,6 +57,18 @@ pub struct OTAAccountSpec {
     #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
         .message("must be lower-case letters, digits and '-', such as prod-shanghai"))]
     pub quota_group: Option<String>,
+    /// Which edition of the API this account is served: rules that differ are checked before a call. Default Current.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_edition: Option<Edition>,
+}
+
+/// Which edition of the API an account is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Edition {
+    /// The one that the vendor documents now.
+    Current,
+    /// The older one: tag values to 128 characters, at most 1000 devices a minute, source versions required.
+    Legacy,
 }
 
 /// What may be done about a create that got no answer.

@@ -10,6 +10,7 @@
 
 pub mod account;
 pub mod condition;
+pub mod delivery;
 pub mod job_view;
 pub mod percent;
 pub mod rollout;

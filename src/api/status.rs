@@ -428,6 +428,8 @@ pub enum StageKind {
     Percent,
     /// Named devices.
     Devices,
+    /// A device group.
+    Group,
     /// Everyone who is left.
     Full,
 }

@@ -1,6 +1,7 @@
 //! The commands a person types. Arguments in, an exit code out; what a command does lives in the room it is about.
 
 mod crds;
+mod mapping;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,6 +17,7 @@ use crate::ota::endpoint::AllowedEndpoints;
 use crate::{cloud, telemetry};
 
 pub use crds::manifests;
+pub use mapping::api_mapping;
 
 /// Firmware rollouts over Alibaba Cloud IoT Platform's OTA jobs.
 #[derive(Debug, Parser)]

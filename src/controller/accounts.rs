@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, ResourceExt as _};
 
-use crate::api::account::{Holds, TagEcho, finding};
+use crate::api::account::{Edition, Holds, TagEcho, finding};
 use crate::api::{OTAAccount, Replay, Span, Time};
 use crate::clock;
 use crate::ota::Operation;
@@ -271,6 +271,7 @@ pub async fn resolve(
         list_lag: effective::LIST_LAG,
         replay: Replay::Settle,
         tag_echoed: false,
+        edition: resource.spec.api_edition.unwrap_or(Edition::Current),
     };
     Ok(Resolved { account: informed(account, resource), endpoint, credentials })
 }
@@ -318,6 +319,7 @@ mod tests {
             list_lag: effective::LIST_LAG,
             replay: Replay::Settle,
             tag_echoed: false,
+            edition: Edition::Current,
         }
     }
 

@@ -5,6 +5,7 @@
 //! a simulation. [`decide()`] is the only place where a decision is made; the other modules are its vocabulary.
 
 pub mod absorb;
+pub mod call;
 pub mod claim;
 pub mod command;
 pub mod decide;
@@ -15,6 +16,7 @@ pub mod firmware;
 pub mod gate;
 pub mod observed;
 pub mod percent;
+pub mod preflight;
 pub mod retry;
 pub mod revision;
 pub mod rival;

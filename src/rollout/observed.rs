@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::api::account::Edition;
 use crate::api::status::{JobView, Ledger};
 use crate::api::{Replay, Span, Time};
 use crate::ota::code::{self, Class};
@@ -63,6 +64,8 @@ pub struct Account {
     pub replay: Replay,
     /// Whether this account has shown a tag on a job: only then does a look-up that finds none prove something.
     pub tag_echoed: bool,
+    /// Which edition of the API the account is served.
+    pub edition: Edition,
 }
 
 impl Account {

@@ -19,7 +19,7 @@ pub const MOST_PARTS: usize = 20;
 /// The jobs whose devices an attempt retries: those of the last attempt before it that made any. None for a first
 /// attempt, and for kinds that are simply done again.
 pub fn retried_jobs(stage: &StageStatus) -> Vec<JobId> {
-    if !matches!(stage.kind, StageKind::Percent | StageKind::Devices) {
+    if !matches!(stage.kind, StageKind::Percent | StageKind::Devices | StageKind::Group) {
         return Vec::new();
     }
     let earlier = stage.jobs.iter().filter(|j| j.attempt < stage.attempt);

@@ -2,7 +2,8 @@
 //!
 //! Whether a transition should happen is `decide`'s business.
 
-use crate::api::rollout::Delivery;
+use crate::api::delivery::Delivery;
+use crate::api::rollout::{Group, Schedule};
 use crate::api::status::{EffectiveStage, FirmwareRolloutStatus, Phase, StageKind, StageState, StageStatus};
 use crate::api::{FULL, FirmwareRolloutSpec, Percent, VERIFY};
 
@@ -19,6 +20,10 @@ pub struct Stage {
     pub percent: Option<Percent>,
     /// Named devices, for the verification and devices steps.
     pub devices: Vec<String>,
+    /// Its device group, for group steps and a full stage that is for a group only.
+    pub group: Option<String>,
+    /// When its job starts and ends.
+    pub schedule: Option<Schedule>,
     /// How its job reaches devices.
     pub delivery: Delivery,
     /// Its gate, with defaults.
@@ -28,15 +33,18 @@ pub struct Stage {
 /// The stages that a spec means, in order.
 pub fn plan(spec: &FirmwareRolloutSpec) -> Vec<Stage> {
     let base = spec.delivery.as_ref();
+    let id = |group: &Option<Group>| group.as_ref().map(|g| g.id.clone());
     let mut stages = Vec::new();
     if let Some(verify) = &spec.verify {
-        // A verification takes no rate and has no gate of its own: the package's status is the verdict.
-        let delivery = effective::delivery(None, None);
+        // A verification has no gate of its own: the package's status is the verdict.
+        let delivery = effective::verify_delivery(base, verify.delivery.as_ref());
         stages.push(Stage {
             name: VERIFY.to_owned(),
             kind: StageKind::Verify,
             percent: None,
             devices: verify.devices.clone(),
+            group: None,
+            schedule: None,
             settings: effective::stage(VERIFY, None, &delivery, false),
             delivery,
         });
@@ -45,9 +53,15 @@ pub fn plan(spec: &FirmwareRolloutSpec) -> Vec<Stage> {
         let delivery = effective::delivery(base, step.delivery.as_ref());
         stages.push(Stage {
             name: step.name.clone(),
-            kind: if step.percent.is_some() { StageKind::Percent } else { StageKind::Devices },
+            kind: match (&step.percent, &step.group) {
+                (Some(_), _) => StageKind::Percent,
+                (None, Some(_)) => StageKind::Group,
+                (None, None) => StageKind::Devices,
+            },
             percent: step.percent,
             devices: step.devices.clone().unwrap_or_default(),
+            group: id(&step.group),
+            schedule: None,
             settings: effective::stage(&step.name, step.gate.as_ref(), &delivery, false),
             delivery,
         });
@@ -59,6 +73,8 @@ pub fn plan(spec: &FirmwareRolloutSpec) -> Vec<Stage> {
             kind: StageKind::Full,
             percent: None,
             devices: Vec::new(),
+            group: id(&full.fixed.group),
+            schedule: full.fixed.schedule.clone(),
             settings: effective::stage(FULL, full.gate.as_ref(), &delivery, true),
             delivery,
         });

@@ -27,7 +27,7 @@ use super::observed::{Account, JobReading, Observed, RunLedger, Ticket, Trouble,
 use super::percent::{self, GrayJob, Plan};
 use super::stage::{self, Stage};
 use super::story::{Situation, tell};
-use super::{absorb, claim, effective, firmware, retry, revision};
+use super::{absorb, claim, effective, firmware, preflight, retry, revision};
 
 /// Largest difference to the cloud's clock under which a claim may be made.
 pub const MAX_SKEW: SignedDuration = SignedDuration::from_secs(60);
@@ -326,7 +326,7 @@ impl<'a> Draft<'a> {
             Some(s) if s.state == StageState::Pending && self.status.stages.len() == 1 => Phase::Pending,
             Some(s) => match s.kind {
                 StageKind::Verify => Phase::Verifying,
-                StageKind::Percent | StageKind::Devices => Phase::Gray,
+                StageKind::Percent | StageKind::Devices | StageKind::Group => Phase::Gray,
                 StageKind::Full => Phase::Full,
             },
         });
@@ -444,7 +444,8 @@ pub(super) fn add(a: Ledger, b: &Ledger) -> Ledger {
 /// as many as the first attempt left, and at most as many as it pushed to itself.
 fn gray_jobs(stages: &[StageStatus]) -> Vec<GrayJob> {
     let mut all = Vec::new();
-    for entry in stages.iter().filter(|s| matches!(s.kind, StageKind::Percent | StageKind::Devices)) {
+    for entry in stages.iter().filter(|s| matches!(s.kind, StageKind::Percent | StageKind::Devices | StageKind::Group))
+    {
         let first = entry.jobs.iter().map(|j| j.attempt).min();
         let jobs = entry.jobs.iter().filter_map(|job| {
             let counts = job.counts?;

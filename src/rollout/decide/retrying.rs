@@ -77,7 +77,7 @@ impl<'a> Draft<'a> {
         }
         let part = i32::try_from(retry::parts_done(&entry)).unwrap_or(i32::MAX).saturating_add(1);
         let devices = retry::part(&names, part);
-        let stage = Stage { kind: StageKind::Devices, percent: None, devices, ..next.clone() };
+        let stage = Stage { kind: StageKind::Devices, percent: None, group: None, devices, ..next.clone() };
         Ok(Taken::Retried(Box::new(stage), part))
     }
 

@@ -1,5 +1,7 @@
 //! The stage to start next: what it waits for, its share, its claim; and the run's end when none is left.
 
+use crate::rollout::call::{Source, call};
+
 use super::retrying::Taken;
 use super::*;
 
@@ -77,6 +79,14 @@ impl<'a> Draft<'a> {
         };
         if let Some(decision) = self.verification(next, index, &firmware)? {
             return Ok(decision);
+        }
+        if let Some((reason, because)) = preflight::obstacle(
+            self.rollout.spec.source_versions.as_deref().unwrap_or_default(),
+            next,
+            &account,
+            &firmware,
+        ) {
+            return Ok(stall(reason, because));
         }
         let (next, share) = match self.taken(next, index)? {
             Taken::Nothing(decision) => return Ok(decision),
@@ -169,6 +179,9 @@ impl<'a> Draft<'a> {
         let part = claim::Part { uid: &uid, run: self.status.run, stage: &next.name, attempt, part };
         let token = claim::token(&part);
         let spec = &self.rollout.spec;
+        let (product_key, firmware_id) = (spec.product_key.as_str(), firmware.id.as_str());
+        let source_versions = spec.source_versions.as_deref().unwrap_or_default();
+        let source = Source { product_key, source_versions, stage: next, firmware_id, account, token: &token, percent };
         self.status.claim = Some(Claim {
             run: self.status.run,
             stage: next.name.clone(),
@@ -176,7 +189,7 @@ impl<'a> Draft<'a> {
             part: part.part,
             epoch,
             at: claim::at(self.now),
-            call: claim::call(spec, next, firmware.id.as_str(), account, &token, percent),
+            call: call(&source),
             token,
             succeeded_before: percent::succeeded(&gray_jobs(&self.status.stages)),
             sent: false,

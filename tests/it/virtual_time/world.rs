@@ -77,6 +77,7 @@ impl Virtual {
             list_lag: Duration::from_secs(1),
             replay: Replay::Nonce,
             tag_echoed: true,
+            edition: fota::api::account::Edition::Current,
         };
         Self(Mutex::new(State {
             wall: start,
