@@ -138,7 +138,7 @@ pub const ROWS: &[Row] = &[
         field: "spec.gray[].group.id, spec.full.static.group.id",
         range: "1 to 128 characters; only with GROUP",
         section: "3",
-        wire: |s| s.stage.group.clone().into(),
+        wire: |s| s.stage.target.group.clone().into(),
     },
     Row {
         parameter: "GroupType",
@@ -146,7 +146,7 @@ pub const ROWS: &[Row] = &[
         field: "follows the group",
         range: "LINK_PLATFORM; only with GROUP",
         section: "3",
-        wire: |s| s.stage.group.as_ref().map(|_| STATIC_GROUP).into(),
+        wire: |s| s.stage.target.group.as_ref().map(|_| STATIC_GROUP).into(),
     },
     Row {
         parameter: "ScheduleTime",
@@ -154,7 +154,7 @@ pub const ROWS: &[Row] = &[
         field: "spec.full.static.schedule.start",
         range: "5 minutes to 7 days ahead, in milliseconds; absent: not sent, the job starts at once",
         section: "3",
-        wire: |s| s.stage.schedule.as_ref().map(|t| t.start.0.as_millisecond()).into(),
+        wire: |s| s.stage.target.schedule.as_ref().map(|t| t.start.0.as_millisecond()).into(),
     },
     Row {
         parameter: "ScheduleFinishTime",
@@ -162,7 +162,7 @@ pub const ROWS: &[Row] = &[
         field: "spec.full.static.schedule.finish",
         range: "1 hour to 30 days after the start, in milliseconds; absent: not sent",
         section: "3",
-        wire: |s| s.stage.schedule.as_ref().and_then(|t| t.finish).map(|t| t.0.as_millisecond()).into(),
+        wire: |s| s.stage.target.schedule.as_ref().and_then(|t| t.finish).map(|t| t.0.as_millisecond()).into(),
     },
     Row {
         parameter: "RetryInterval",
@@ -264,11 +264,11 @@ pub const ROWS: &[Row] = &[
 
 /// `TargetSelection` of a stage that is not a verification.
 pub const fn selection(stage: &Stage) -> &'static str {
-    match stage.kind {
+    match stage.target.kind {
         StageKind::Percent => "GRAY",
         StageKind::Devices => "SPECIFIC",
         StageKind::Group => "GROUP",
-        StageKind::Verify | StageKind::Full if stage.group.is_some() => "GROUP",
+        StageKind::Verify | StageKind::Full if stage.target.group.is_some() => "GROUP",
         StageKind::Verify | StageKind::Full => "ALL",
     }
 }
@@ -279,7 +279,7 @@ fn minutes(span: &Span) -> u64 {
 
 /// The call of a stage: the only place where a spec becomes wire parameters.
 pub fn call(source: &Source) -> Call {
-    let operation = if source.stage.kind == StageKind::Verify { VERIFY } else { STATIC };
+    let operation = if source.stage.target.kind == StageKind::Verify { VERIFY } else { STATIC };
     let mut parameters = BTreeMap::new();
     for row in ROWS.iter().filter(|row| row.operations.contains(&operation)) {
         let name = row.parameter.split_once(".N").map_or(row.parameter, |(name, _)| name);
@@ -303,7 +303,7 @@ pub fn call(source: &Source) -> Call {
     Call {
         operation: operation.name().to_owned(),
         parameters,
-        devices: device_list(&source.stage.devices),
+        devices: device_list(&source.stage.target.devices),
         firmware_id: source.firmware_id.to_owned(),
         endpoint: account.endpoint.clone(),
         region: account.region.clone(),

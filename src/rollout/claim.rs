@@ -4,8 +4,8 @@
 //! the whole call; its tag finds the job again, and its nonce and timestamp make a repetition byte-identical.
 
 use crate::api::Time;
-use crate::api::status::{Claim, DeviceList};
-use crate::ota::{Operation, Params, Request, Stamp};
+use crate::api::status::{Call, Claim, DeviceList};
+use crate::ota::{Operation, Params, Request, Sender, Stamp};
 
 use super::revision;
 
@@ -57,6 +57,11 @@ pub fn device_list(names: &[String]) -> Option<DeviceList> {
     Some(DeviceList { count, digest: revision::hex(names.iter().map(String::as_str), 16) })
 }
 
+/// Who may send a call: by anybody else's keys it would be another request, which no gateway takes for a copy.
+pub fn sender(call: &Call) -> Sender {
+    Sender { endpoint: call.endpoint.clone(), region: call.region.clone(), access_key: call.access_key.clone() }
+}
+
 /// The request that a claim means, from the claim alone plus the names that reproduce its digest. None: they do not,
 /// or the claim was written by a version that knew other operations.
 pub fn request(claim: &Claim, devices: &[String]) -> Option<Request> {
@@ -71,7 +76,7 @@ pub fn request(claim: &Claim, devices: &[String]) -> Option<Request> {
     Some(Request {
         operation,
         parameters,
-        stamp: Some(Stamp { nonce: nonce(&claim.token, claim.epoch), at: claim.at.0 }),
+        stamp: Some(Stamp { nonce: nonce(&claim.token, claim.epoch), at: claim.at.0, sender: sender(&claim.call) }),
     })
 }
 

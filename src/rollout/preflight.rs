@@ -32,7 +32,7 @@ pub fn obstacle(sources: &[String], stage: &Stage, account: &Account, firmware: 
 
 /// Whether the stage's job takes source versions.
 fn takes_sources(stage: &Stage) -> bool {
-    stage.kind != StageKind::Verify && matches!(call::selection(stage), "ALL" | "GRAY")
+    stage.target.kind != StageKind::Verify && matches!(call::selection(stage), "ALL" | "GRAY")
 }
 
 fn edition(sources: &[String], stage: &Stage, account: &Account, _: &Firmware) -> Option<Obstacle> {

@@ -3,27 +3,41 @@
 //! Whether a transition should happen is `decide`'s business.
 
 use crate::api::delivery::Delivery;
-use crate::api::rollout::{Group, Schedule};
+use crate::api::rollout::{Gate, Group, Schedule};
 use crate::api::status::{EffectiveStage, FirmwareRolloutStatus, Phase, StageKind, StageState, StageStatus};
 use crate::api::{FULL, FirmwareRolloutSpec, Percent, VERIFY};
 
-use super::effective;
+use super::{edits, effective};
+
+/// Whom a stage targets, and when.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Target {
+    /// What the stage does.
+    pub kind: StageKind,
+    /// Cumulative share, for percent steps.
+    pub percent: Option<Percent>,
+    /// Named devices, for the verification and devices steps.
+    pub devices: Vec<String>,
+    /// The device group, for group steps and a full stage that is for a group only.
+    pub group: Option<String>,
+    /// When the job starts and ends.
+    pub schedule: Option<Schedule>,
+}
+
+impl Target {
+    /// Nobody in particular.
+    pub const fn of(kind: StageKind) -> Self {
+        Self { kind, percent: None, devices: Vec::new(), group: None, schedule: None }
+    }
+}
 
 /// One stage of the plan.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stage {
     /// `verify`, the gray step's name, or `full`.
     pub name: String,
-    /// What it does.
-    pub kind: StageKind,
-    /// Cumulative share, for percent steps.
-    pub percent: Option<Percent>,
-    /// Named devices, for the verification and devices steps.
-    pub devices: Vec<String>,
-    /// Its device group, for group steps and a full stage that is for a group only.
-    pub group: Option<String>,
-    /// When its job starts and ends.
-    pub schedule: Option<Schedule>,
+    /// Whom it targets.
+    pub target: Target,
     /// How its job reaches devices.
     pub delivery: Delivery,
     /// Its gate, with defaults.
@@ -37,49 +51,36 @@ pub fn plan(spec: &FirmwareRolloutSpec) -> Vec<Stage> {
     let mut stages = Vec::new();
     if let Some(verify) = &spec.verify {
         // A verification has no gate of its own: the package's status is the verdict.
-        let delivery = effective::verify_delivery(base, verify.delivery.as_ref());
-        stages.push(Stage {
-            name: VERIFY.to_owned(),
-            kind: StageKind::Verify,
-            percent: None,
-            devices: verify.devices.clone(),
-            group: None,
-            schedule: None,
-            settings: effective::stage(VERIFY, None, &delivery, false),
-            delivery,
-        });
+        let written = effective::written_of_verify(base, verify.delivery.as_ref());
+        let target = Target { devices: verify.devices.clone(), ..Target::of(StageKind::Verify) };
+        stages.push(declared(VERIFY, target, None, written));
     }
     for step in spec.gray.iter().flatten() {
-        let delivery = effective::delivery(base, step.delivery.as_ref());
-        stages.push(Stage {
-            name: step.name.clone(),
-            kind: match (&step.percent, &step.group) {
-                (Some(_), _) => StageKind::Percent,
-                (None, Some(_)) => StageKind::Group,
-                (None, None) => StageKind::Devices,
-            },
-            percent: step.percent,
-            devices: step.devices.clone().unwrap_or_default(),
-            group: id(&step.group),
-            schedule: None,
-            settings: effective::stage(&step.name, step.gate.as_ref(), &delivery, false),
-            delivery,
-        });
+        let kind = match (&step.percent, &step.group) {
+            (Some(_), _) => StageKind::Percent,
+            (None, Some(_)) => StageKind::Group,
+            (None, None) => StageKind::Devices,
+        };
+        let devices = step.devices.clone().unwrap_or_default();
+        let target = Target { percent: step.percent, devices, group: id(&step.group), ..Target::of(kind) };
+        let written = effective::written(base, step.delivery.as_ref());
+        stages.push(declared(&step.name, target, step.gate.as_ref(), written));
     }
     if let Some(full) = &spec.full {
-        let delivery = effective::delivery(base, full.delivery.as_ref());
-        stages.push(Stage {
-            name: FULL.to_owned(),
-            kind: StageKind::Full,
-            percent: None,
-            devices: Vec::new(),
-            group: id(&full.fixed.group),
-            schedule: full.fixed.schedule.clone(),
-            settings: effective::stage(FULL, full.gate.as_ref(), &delivery, true),
-            delivery,
-        });
+        let (group, schedule) = (id(&full.fixed.group), full.fixed.schedule.clone());
+        let target = Target { group, schedule, ..Target::of(StageKind::Full) };
+        let written = effective::written(base, full.delivery.as_ref());
+        stages.push(declared(FULL, target, full.gate.as_ref(), written));
     }
     stages
+}
+
+fn declared(name: &str, target: Target, gate: Option<&Gate>, written: Delivery) -> Stage {
+    let hashes = (edits::targets(&target), edits::delivery(&written));
+    let delivery = effective::delivery(written);
+    let settings = effective::stage(name, gate, &delivery, target.kind == StageKind::Full);
+    let settings = EffectiveStage { targets: Some(hashes.0), delivery: Some(hashes.1), ..settings };
+    Stage { name: name.to_owned(), target, delivery, settings }
 }
 
 /// Whether a stage may go from one state to another. Every write is checked against this table.

@@ -18,7 +18,13 @@ impl<'a> Draft<'a> {
     pub(super) fn launch(&mut self) -> Decision {
         // Bounded by the plan's length: each turn ends a stage or returns.
         for _ in 0..=self.plan.len() {
+            if let Some(decision) = self.missing() {
+                return decision;
+            }
             let Some(next) = stage::next(&self.plan, &self.status.stages).cloned() else { return self.complete() };
+            if let Some(decision) = self.unlike(&next) {
+                return decision;
+            }
             if self.status.phase == Some(Phase::Completed) {
                 // A step was added to a run that had completed: it goes on.
                 self.status.phase = Some(Phase::Pending);
@@ -31,6 +37,31 @@ impl<'a> Draft<'a> {
         stall("InvalidSpec", "the rollout's stages could not be ordered")
     }
 
+    /// A stage that is to be tried again, and that an edit removed: how to make its job is not known any more.
+    fn missing(&self) -> Option<Decision> {
+        let planned = |name: &str| self.plan.iter().any(|s| s.name == name);
+        let again = |s: &&StageStatus| s.state == StageState::Pending && s.attempt > 1 && !planned(&s.name);
+        let name = &self.status.stages.iter().find(again)?.name;
+        let because =
+            format!("stage {name} is to be tried again, but spec.{} was removed: put it back", edits::path(name));
+        Some(stall("StepRemoved", because))
+    }
+
+    /// A stage of a run that other firmware waits for, and that the spec does not have as it was: its job would be
+    /// another one.
+    fn unlike(&self, next: &Stage) -> Option<Decision> {
+        let edits = if self.course() == Course::Queued { self.edits(&next.name) } else { Vec::new() };
+        if edits.is_empty() {
+            return None;
+        }
+        let because = format!(
+            "the new firmware waits for this run (supersede: Queue), but spec.{} came with it, and stage {} of this run              is not known otherwise: put it back until this run has ended, set supersede: Replace, or annotate with              {ABORT}",
+            self.fields(&next.name, &edits),
+            next.name,
+        );
+        Some(stall("QueueBlocked", because))
+    }
+
     /// The entry of a stage that was reached.
     pub(super) fn reach(&mut self, next: &Stage) -> usize {
         if let Some(index) = self.status.stages.iter().position(|s| s.name == next.name) {
@@ -38,13 +69,13 @@ impl<'a> Draft<'a> {
         }
         self.status.stages.push(StageStatus {
             name: next.name.clone(),
-            kind: next.kind,
+            kind: next.target.kind,
             state: StageState::Pending,
             reason: None,
             message: None,
             attempt: 1,
             epoch: 0,
-            percent: next.percent,
+            percent: next.target.percent,
             soaking_since: None,
             ended_at: None,
             refusal: None,
@@ -59,7 +90,7 @@ impl<'a> Draft<'a> {
         // Until it is claimed, a stage is what the spec says now.
         self.edit(index, |s| {
             if s.jobs.is_empty() {
-                (s.kind, s.percent) = (next.kind, next.percent);
+                (s.kind, s.percent) = (next.target.kind, next.target.percent);
             }
         });
         if self.suspended() {
@@ -80,12 +111,7 @@ impl<'a> Draft<'a> {
         if let Some(decision) = self.verification(next, index, &firmware)? {
             return Ok(decision);
         }
-        if let Some((reason, because)) = preflight::obstacle(
-            self.rollout.spec.source_versions.as_deref().unwrap_or_default(),
-            next,
-            &account,
-            &firmware,
-        ) {
+        if let Some((reason, because)) = preflight::obstacle(&self.sources(), next, &account, &firmware) {
             return Ok(stall(reason, because));
         }
         let (next, share) = match self.taken(next, index)? {
@@ -120,8 +146,8 @@ impl<'a> Draft<'a> {
         index: usize,
         firmware: &Firmware,
     ) -> Result<Option<Decision>, Ended> {
-        let verify = next.kind == StageKind::Verify;
-        let planned = self.plan.iter().any(|s| s.kind == StageKind::Verify);
+        let verify = next.target.kind == StageKind::Verify;
+        let planned = self.plan.iter().any(|s| s.target.kind == StageKind::Verify);
         let retried = self.status.stages.get(index).is_some_and(|s| s.attempt > 1);
         let failed = "the package's verification failed earlier: make a new package";
         match firmware.status {
@@ -153,7 +179,7 @@ impl<'a> Draft<'a> {
 
     /// The GrayPercent of a percent step.
     pub(super) fn share(&mut self, next: &Stage, index: usize) -> Result<Option<Percent>, Ended> {
-        let Some(share) = next.percent else { return Ok(None) };
+        let Some(share) = next.target.percent else { return Ok(None) };
         let before = self.status.stages.iter().take(index).filter_map(|s| s.percent).max();
         match percent::plan(share, before, &gray_jobs(&self.status.stages)) {
             Plan::Job(percent) => Ok(Some(percent)),
@@ -178,10 +204,16 @@ impl<'a> Draft<'a> {
         let uid = self.rollout.metadata.uid.clone().unwrap_or_default();
         let part = claim::Part { uid: &uid, run: self.status.run, stage: &next.name, attempt, part };
         let token = claim::token(&part);
-        let spec = &self.rollout.spec;
-        let (product_key, firmware_id) = (spec.product_key.as_str(), firmware.id.as_str());
-        let source_versions = spec.source_versions.as_deref().unwrap_or_default();
-        let source = Source { product_key, source_versions, stage: next, firmware_id, account, token: &token, percent };
+        let source_versions = self.sources();
+        let source = Source {
+            product_key: &self.rollout.spec.product_key,
+            source_versions: &source_versions,
+            stage: next,
+            firmware_id: firmware.id.as_str(),
+            account,
+            token: &token,
+            percent,
+        };
         self.status.claim = Some(Claim {
             run: self.status.run,
             stage: next.name.clone(),
@@ -202,15 +234,21 @@ impl<'a> Draft<'a> {
         (Act::Claim, Situation::waiting("Creating", format!("creating the job of stage {}", next.name)))
     }
 
+    /// The run's source versions; none: any.
+    fn sources(&self) -> Vec<String> {
+        self.status.effective.as_ref().map(|e| e.source_versions.clone()).unwrap_or_default()
+    }
+
     pub(super) fn complete(&mut self) -> Decision {
         if self.status.phase != Some(Phase::Completed) {
             self.status.phase = Some(Phase::Completed);
             self.status.step = self.status.stages.last().map(|s| s.name.clone());
             let at = self.status.stages.iter().filter_map(|s| s.ended_at).next_back();
-            let firmware = self.status.firmware.clone();
-            if let Some(firmware) = firmware {
+            // The run's own revision: other firmware may have waited for it.
+            let revision = self.status.revision.clone();
+            if let (Some(firmware), Some(revision)) = (self.status.firmware.clone(), revision) {
                 let run = self.status.run;
-                self.status.last_completed = Some(LastCompleted { revision: self.revision.clone(), run, firmware, at });
+                self.status.last_completed = Some(LastCompleted { revision, run, firmware, at });
             }
         }
         (Act::Wait, Situation::ready("Completed", "every stage passed"))
