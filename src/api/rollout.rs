@@ -38,10 +38,17 @@ use super::{Percent, Span, Time};
                   would also take newer devices back to this version)"),
     validation = Rule::new("has(self.verify) || has(self.gray) || has(self.full)")
         .message("give at least one of verify, gray and full"),
-    validation = Rule::new("!has(self.full) || !has(self.full.static.group) || !has(self.gray) || \
+    validation = Rule::new("!has(self.full) || !has(self.full.static) || !has(self.full.static.group) || !has(self.gray) || \
             self.gray.all(g, has(g.devices) || (has(g.group) && g.group.id == self.full.static.group.id))")
         .message("full is for one group only: a gray step may then name devices or that group, because a percent or \
                   another group would reach devices outside of it"),
+    validation = Rule::new("!has(self.full) || !has(self.full.dynamic) || !has(self.full.dynamic.group) || !has(self.gray) || \
+            self.gray.all(g, has(g.devices))")
+        .message("full is for one dynamic group only: a gray step may then name devices only, because a percent or a static \
+                  group would reach devices outside of it"),
+    validation = Rule::new("!has(self.full) || !has(self.full.dynamic) || has(self.full.dynamic.group) || has(self.sourceVersions)")
+        .message("full.dynamic needs sourceVersions, or a group: a standing policy for any version would take devices back \
+                  to this one for ever"),
     validation = Rule::new("!has(self.delivery) || !has(self.gray) || self.gray.all(g, !has(g.delivery) || \
             !(has(g.delivery.multiModule) ? g.delivery.multiModule : has(self.delivery.multiModule) && self.delivery.multiModule) || \
             (has(g.delivery.overwrite) ? g.delivery.overwrite : has(self.delivery.overwrite) ? self.delivery.overwrite : 'Never') != 'Pending')")
@@ -236,12 +243,17 @@ pub struct Gate {
 }
 
 /// The last stage.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("has(self.static) != has(self.dynamic)")
+    .message("full has exactly one of static (one job for everyone who is left: write static: {}) and dynamic (a standing policy)"))]
 #[serde(rename_all = "camelCase")]
 pub struct Full {
     /// One static job for everyone who is left.
-    #[serde(rename = "static")]
-    pub fixed: StaticFull,
+    #[serde(default, rename = "static", skip_serializing_if = "Option::is_none")]
+    pub fixed: Option<StaticFull>,
+    /// A standing policy instead: it also takes devices that match later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dynamic: Option<DynamicFull>,
     /// When it counts as done. Devices that are offline stay queued and never finish.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<Gate>,
@@ -260,6 +272,30 @@ pub struct StaticFull {
     /// When the job starts and ends. Absent: at once, and never by the clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,
+}
+
+/// CreateOTADynamicUpgradeJob: devices that match are given the package until the policy is cancelled.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DynamicFull {
+    /// DynamicMode. Default Always.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<DynamicMode>,
+    /// When the policy is cancelled. Absent: new firmware, or deleting the rollout, ends it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
+    /// Only the devices of a dynamic group, whatever their version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Group>,
+}
+
+/// Which devices a policy takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DynamicMode {
+    /// Those that match now, and those that match later.
+    Always,
+    /// Only those that report a new version after the policy was made.
+    OnReport,
 }
 
 /// A device group of the instance.

@@ -444,6 +444,8 @@ pub enum StageKind {
     Group,
     /// Everyone who is left.
     Full,
+    /// A standing policy.
+    Dynamic,
 }
 
 /// States of a stage. Legal transitions: `rollout::stage`.

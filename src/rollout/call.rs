@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::api::delivery::{Overwrite, Protocol};
+use crate::api::rollout::DynamicMode;
 use crate::api::status::{Call, StageKind};
 use crate::api::{Percent, Span, TAG_KEY};
 use crate::ota::Operation;
@@ -15,6 +16,8 @@ use super::stage::Stage;
 
 /// GroupType of a static job's group (ota-api: section 3).
 const STATIC_GROUP: &str = "LINK_PLATFORM";
+/// GroupType of a policy's group (section 4).
+const DYNAMIC_GROUP: &str = "LINK_PLATFORM_DYNAMIC";
 
 /// Everything that a create is made of.
 #[derive(Debug, Clone, Copy)]
@@ -70,12 +73,13 @@ pub struct Row {
 
 const VERIFY: Operation = Operation::CreateOTAVerifyJob;
 const STATIC: Operation = Operation::CreateOTAStaticUpgradeJob;
+const DYNAMIC: Operation = Operation::CreateOTADynamicUpgradeJob;
 
 /// Every parameter of the create operations.
 pub const ROWS: &[Row] = &[
     Row {
         parameter: "FirmwareId",
-        operations: &[VERIFY, STATIC],
+        operations: &[VERIFY, STATIC, DYNAMIC],
         field: "spec.firmware (id, or version and module), pinned in status.firmware.id",
         range: "the one package that fits; always sent",
         section: "2, 3",
@@ -83,7 +87,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         parameter: "ProductKey",
-        operations: &[VERIFY, STATIC],
+        operations: &[VERIFY, STATIC, DYNAMIC],
         field: "spec.productKey",
         range: "1 to 64 characters; always sent",
         section: "2, 3",
@@ -91,7 +95,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         parameter: "IotInstanceId",
-        operations: &[VERIFY, STATIC],
+        operations: &[VERIFY, STATIC, DYNAMIC],
         field: "OTAAccount spec.instanceId",
         range: "1 to 128 characters; absent: not sent",
         section: "1.2",
@@ -107,14 +111,11 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         parameter: "SrcVersion.N",
-        operations: &[STATIC],
+        operations: &[STATIC, DYNAMIC],
         field: "spec.sourceVersions",
-        range: "up to 10; only with GRAY and ALL; anySourceVersion: true: not sent",
-        section: "3.1",
-        wire: |s| match selection(s.stage) {
-            "GRAY" | "ALL" => Wire::List(s.source_versions.to_vec()),
-            _ => Wire::Absent,
-        },
+        range: "up to 10; only with GRAY, ALL and policies without a group; anySourceVersion: true: not sent",
+        section: "3.1, 4",
+        wire: |s| if takes_sources(s.stage) { Wire::List(s.source_versions.to_vec()) } else { Wire::Absent },
     },
     Row {
         parameter: "TargetDeviceName.N",
@@ -134,19 +135,37 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         parameter: "GroupId",
-        operations: &[STATIC],
-        field: "spec.gray[].group.id, spec.full.static.group.id",
-        range: "1 to 128 characters; only with GROUP",
-        section: "3",
+        operations: &[STATIC, DYNAMIC],
+        field: "spec.gray[].group.id, spec.full.static.group.id, spec.full.dynamic.group.id",
+        range: "1 to 128 characters; only for groups",
+        section: "3, 4",
         wire: |s| s.stage.target.group.clone().into(),
     },
     Row {
         parameter: "GroupType",
-        operations: &[STATIC],
+        operations: &[STATIC, DYNAMIC],
         field: "follows the group",
-        range: "LINK_PLATFORM; only with GROUP",
-        section: "3",
-        wire: |s| s.stage.target.group.as_ref().map(|_| STATIC_GROUP).into(),
+        range: "LINK_PLATFORM (static), LINK_PLATFORM_DYNAMIC (dynamic); only for groups",
+        section: "3, 4",
+        wire: |s| {
+            let dynamic = s.stage.target.kind == StageKind::Dynamic;
+            s.stage.target.group.as_ref().map(|_| if dynamic { DYNAMIC_GROUP } else { STATIC_GROUP }).into()
+        },
+    },
+    Row {
+        parameter: "DynamicMode",
+        operations: &[DYNAMIC],
+        field: "spec.full.dynamic.mode",
+        range: "Always (1), OnReport (2); absent: not sent, the cloud takes 1",
+        section: "4",
+        wire: |s| {
+            let mode = s.stage.target.policy.as_ref().and_then(|policy| policy.mode);
+            let mode = mode.map(|mode| match mode {
+                DynamicMode::Always => 1,
+                DynamicMode::OnReport => 2,
+            });
+            mode.into()
+        },
     },
     Row {
         parameter: "ScheduleTime",
@@ -166,7 +185,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         parameter: "RetryInterval",
-        operations: &[STATIC],
+        operations: &[STATIC, DYNAMIC],
         field: "delivery.retry.interval",
         range: "0, 10, 30, 60 or 1440 minutes, less than TimeoutInMinutes; absent: not sent",
         section: "3",
@@ -174,7 +193,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         parameter: "RetryCount",
-        operations: &[STATIC],
+        operations: &[STATIC, DYNAMIC],
         field: "delivery.retry.count",
         range: "1, 2 or 5; absent: not sent",
         section: "3",
@@ -182,7 +201,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         parameter: "TimeoutInMinutes",
-        operations: &[VERIFY, STATIC],
+        operations: &[VERIFY, STATIC, DYNAMIC],
         field: "delivery.deviceTimeout, spec.verify.delivery.deviceTimeout",
         range: "1 to 1440; absent: not sent",
         section: "2, 3, 5.4",
@@ -190,7 +209,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         parameter: "MaximumPerMinute",
-        operations: &[STATIC],
+        operations: &[STATIC, DYNAMIC],
         field: "delivery.maximumPerMinute",
         range: "10 to 10000 (edition Legacy: to 1000); absent: 1000",
         section: "5.2",
@@ -198,7 +217,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         parameter: "OverwriteMode",
-        operations: &[STATIC],
+        operations: &[STATIC, DYNAMIC],
         field: "delivery.overwrite",
         range: "Never (1), Pending (2, excludes multiModule); absent: not sent, the cloud takes 1",
         section: "3, 5.3",
@@ -212,7 +231,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         parameter: "NeedPush",
-        operations: &[VERIFY, STATIC],
+        operations: &[VERIFY, STATIC, DYNAMIC],
         field: "delivery.push, spec.verify.delivery.push",
         range: "absent: not sent, the cloud takes true",
         section: "2, 3",
@@ -220,7 +239,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         parameter: "NeedConfirm",
-        operations: &[VERIFY, STATIC],
+        operations: &[VERIFY, STATIC, DYNAMIC],
         field: "delivery.confirm; for verify spec.verify.delivery.confirm alone",
         range: "absent: not sent, the cloud takes false",
         section: "2, 3",
@@ -228,7 +247,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         parameter: "DownloadProtocol",
-        operations: &[VERIFY, STATIC],
+        operations: &[VERIFY, STATIC, DYNAMIC],
         field: "delivery.protocol, spec.verify.delivery.protocol",
         range: "HTTPS, MQTT; absent: not sent, the cloud takes HTTPS",
         section: "2, 3, 5.4",
@@ -242,7 +261,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         parameter: "MultiModuleMode",
-        operations: &[STATIC],
+        operations: &[STATIC, DYNAMIC],
         field: "delivery.multiModule",
         range: "excludes overwrite: Pending; absent: not sent, the cloud takes false",
         section: "3, 5.3",
@@ -250,7 +269,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         parameter: "Tag.N.Key, Tag.N.Value",
-        operations: &[VERIFY, STATIC],
+        operations: &[VERIFY, STATIC, DYNAMIC],
         field: "delivery.tags; fota.id is ours and always sent",
         range: "at most 9 of the user's, 4063 characters together; a value to 1024 (edition Legacy: 128)",
         section: "5.1",
@@ -262,14 +281,23 @@ pub const ROWS: &[Row] = &[
     },
 ];
 
-/// `TargetSelection` of a stage that is not a verification.
-pub const fn selection(stage: &Stage) -> &'static str {
+/// Whether a stage's job takes source versions (ota-api: sections 3.1 and 4).
+pub const fn takes_sources(stage: &Stage) -> bool {
+    match stage.target.kind {
+        StageKind::Percent => true,
+        StageKind::Full | StageKind::Dynamic => stage.target.group.is_none(),
+        StageKind::Verify | StageKind::Devices | StageKind::Group => false,
+    }
+}
+
+/// `TargetSelection` of a static job.
+const fn selection(stage: &Stage) -> &'static str {
     match stage.target.kind {
         StageKind::Percent => "GRAY",
         StageKind::Devices => "SPECIFIC",
         StageKind::Group => "GROUP",
-        StageKind::Verify | StageKind::Full if stage.target.group.is_some() => "GROUP",
-        StageKind::Verify | StageKind::Full => "ALL",
+        _ if stage.target.group.is_some() => "GROUP",
+        _ => "ALL",
     }
 }
 
@@ -279,7 +307,11 @@ fn minutes(span: &Span) -> u64 {
 
 /// The call of a stage: the only place where a spec becomes wire parameters.
 pub fn call(source: &Source) -> Call {
-    let operation = if source.stage.target.kind == StageKind::Verify { VERIFY } else { STATIC };
+    let operation = match source.stage.target.kind {
+        StageKind::Verify => VERIFY,
+        StageKind::Dynamic => DYNAMIC,
+        StageKind::Percent | StageKind::Devices | StageKind::Group | StageKind::Full => STATIC,
+    };
     let mut parameters = BTreeMap::new();
     for row in ROWS.iter().filter(|row| row.operations.contains(&operation)) {
         let name = row.parameter.split_once(".N").map_or(row.parameter, |(name, _)| name);
@@ -328,6 +360,12 @@ mod tests {
             "FirmwareId ProductKey TargetSelection SrcVersion.N TargetDeviceName.N GrayPercent GroupId GroupType \
              ScheduleTime ScheduleFinishTime RetryInterval RetryCount TimeoutInMinutes MaximumPerMinute OverwriteMode \
              NeedPush NeedConfirm DownloadProtocol MultiModuleMode Tag.N.Key Tag.N.Value IotInstanceId",
+        ),
+        (
+            DYNAMIC,
+            "FirmwareId ProductKey SrcVersion.N GroupId GroupType DynamicMode RetryInterval RetryCount \
+             TimeoutInMinutes MaximumPerMinute OverwriteMode NeedPush NeedConfirm DownloadProtocol MultiModuleMode \
+             Tag.N.Key Tag.N.Value IotInstanceId",
         ),
     ];
 

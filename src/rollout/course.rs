@@ -52,7 +52,7 @@ pub fn plan(spec: &FirmwareRolloutSpec, status: &FirmwareRolloutStatus) -> Vec<S
             let known = declared.filter(|d| d.settings.targets == settings.targets);
             let kind = match settings.name.as_str() {
                 VERIFY => StageKind::Verify,
-                FULL => StageKind::Full,
+                FULL => known.as_ref().map_or(StageKind::Full, |k| k.target.kind),
                 _ => known.as_ref().map_or(StageKind::Devices, |k| k.target.kind),
             };
             let target = known.as_ref().map_or_else(|| Target::of(kind), |k| k.target.clone());

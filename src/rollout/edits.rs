@@ -2,6 +2,7 @@
 //! `status.effective` keeps; what follows from an edit is decided elsewhere.
 
 use crate::api::delivery::{Delivery, Overwrite};
+use crate::api::rollout::DynamicMode;
 use crate::api::status::{EffectiveStage, FirmwareRolloutStatus, StageKind, StageState, StageStatus};
 use crate::api::{FULL, VERIFY};
 
@@ -35,6 +36,10 @@ pub fn targets(target: &Target) -> String {
     if let Some(schedule) = &target.schedule {
         let finish = schedule.finish.map(|at| at.to_string()).unwrap_or_default();
         parts.extend(["schedule".to_owned(), schedule.start.to_string(), finish]);
+    }
+    if let Some(policy) = &target.policy {
+        // When it ends applies at once, as gates do.
+        parts.push(format!("policy {:?}", policy.mode.unwrap_or(DynamicMode::Always)));
     }
     revision::hex(parts.iter().map(String::as_str).chain(names), 8)
 }
@@ -149,6 +154,7 @@ pub fn field(name: &str, declared: Option<&Stage>, edit: Edit) -> String {
     match edit {
         Edit::Targets if declared.is_some_and(|d| d.target.percent.is_some()) => format!("{path}.percent"),
         Edit::Targets if declared.is_some_and(|d| d.target.kind == StageKind::Full) => format!("{path}.static"),
+        Edit::Targets if declared.is_some_and(|d| d.target.policy.is_some()) => format!("{path}.dynamic"),
         Edit::Targets if declared.is_some_and(|d| d.target.group.is_some()) => format!("{path}.group"),
         Edit::Targets => format!("{path}.devices"),
         Edit::Delivery => format!("{path}.delivery"),

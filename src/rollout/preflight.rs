@@ -5,10 +5,9 @@
 
 use crate::api::account::Edition;
 use crate::api::delivery::Protocol;
-use crate::api::status::StageKind;
 use crate::ota::firmware::Firmware;
 
-use super::call;
+use super::call::takes_sources;
 use super::observed::Account;
 use super::stage::Stage;
 
@@ -18,6 +17,8 @@ const LEGACY_TAG: usize = 128;
 const LEGACY_RATE: i32 = 1_000;
 /// The largest package that is downloaded over MQTT, in bytes (5.4).
 const MQTT_BYTES: u64 = 16 * 1024 * 1024;
+/// The region with dynamic groups (section 4).
+const DYNAMIC_GROUP_REGION: &str = "cn-shanghai";
 /// Regions with downloads over MQTT (5.4, the newer pages).
 const MQTT_REGIONS: [&str; 3] = ["cn-shanghai", "cn-beijing", "cn-shenzhen"];
 
@@ -26,13 +27,8 @@ pub type Obstacle = (&'static str, String);
 
 /// The first obstacle, if any. `sources` are the run's source versions; none: any.
 pub fn obstacle(sources: &[String], stage: &Stage, account: &Account, firmware: &Firmware) -> Option<Obstacle> {
-    let checks = [edition, differential, mqtt, multi_module];
+    let checks = [edition, differential, mqtt, multi_module, dynamic_group];
     checks.iter().find_map(|check| check(sources, stage, account, firmware))
-}
-
-/// Whether the stage's job takes source versions.
-fn takes_sources(stage: &Stage) -> bool {
-    stage.target.kind != StageKind::Verify && matches!(call::selection(stage), "ALL" | "GRAY")
 }
 
 fn edition(sources: &[String], stage: &Stage, account: &Account, _: &Firmware) -> Option<Obstacle> {
@@ -89,6 +85,17 @@ fn multi_module(_: &[String], stage: &Stage, account: &Account, _: &Firmware) ->
                        multiModule out";
         ("InstanceRequired", because.to_owned())
     })
+}
+
+fn dynamic_group(_: &[String], stage: &Stage, account: &Account, _: &Firmware) -> Option<Obstacle> {
+    stage.target.policy.as_ref().and(stage.target.group.as_ref())?;
+    let elsewhere = account.region.as_deref().filter(|region| *region != DYNAMIC_GROUP_REGION);
+    let why = match (elsewhere, &account.instance_id) {
+        (Some(region), _) => format!("in region {DYNAMIC_GROUP_REGION}, and the account is in {region}"),
+        (None, None) => "on instances with an ID: give the OTAAccount's instanceId".to_owned(),
+        (None, Some(_)) => return None,
+    };
+    Some(("GroupRefused", format!("dynamic groups are served only {why}, or write full.dynamic without group")))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Whether a transition should happen is `decide`'s business.
 
 use crate::api::delivery::Delivery;
-use crate::api::rollout::{Gate, Group, Schedule};
+use crate::api::rollout::{DynamicFull, Gate, Group, Schedule};
 use crate::api::status::{EffectiveStage, FirmwareRolloutStatus, Phase, StageKind, StageState, StageStatus};
 use crate::api::{FULL, FirmwareRolloutSpec, Percent, VERIFY};
 
@@ -22,12 +22,14 @@ pub struct Target {
     pub group: Option<String>,
     /// When the job starts and ends.
     pub schedule: Option<Schedule>,
+    /// The standing policy, for a dynamic stage.
+    pub policy: Option<DynamicFull>,
 }
 
 impl Target {
     /// Nobody in particular.
     pub const fn of(kind: StageKind) -> Self {
-        Self { kind, percent: None, devices: Vec::new(), group: None, schedule: None }
+        Self { kind, percent: None, devices: Vec::new(), group: None, schedule: None, policy: None }
     }
 }
 
@@ -67,8 +69,14 @@ pub fn plan(spec: &FirmwareRolloutSpec) -> Vec<Stage> {
         stages.push(declared(&step.name, target, step.gate.as_ref(), written));
     }
     if let Some(full) = &spec.full {
-        let (group, schedule) = (id(&full.fixed.group), full.fixed.schedule.clone());
-        let target = Target { group, schedule, ..Target::of(StageKind::Full) };
+        let target = match (&full.dynamic, full.fixed.clone().unwrap_or_default()) {
+            (Some(policy), _) => {
+                Target { group: id(&policy.group), policy: Some(policy.clone()), ..Target::of(StageKind::Dynamic) }
+            }
+            (None, fixed) => {
+                Target { group: id(&fixed.group), schedule: fixed.schedule, ..Target::of(StageKind::Full) }
+            }
+        };
         let written = effective::written(base, full.delivery.as_ref());
         stages.push(declared(FULL, target, full.gate.as_ref(), written));
     }
@@ -78,7 +86,7 @@ pub fn plan(spec: &FirmwareRolloutSpec) -> Vec<Stage> {
 fn declared(name: &str, target: Target, gate: Option<&Gate>, written: Delivery) -> Stage {
     let hashes = (edits::targets(&target), edits::delivery(&written));
     let delivery = effective::delivery(written);
-    let settings = effective::stage(name, gate, &delivery, target.kind == StageKind::Full);
+    let settings = effective::stage(name, gate, &delivery, matches!(target.kind, StageKind::Full | StageKind::Dynamic));
     let settings = EffectiveStage { targets: Some(hashes.0), delivery: Some(hashes.1), ..settings };
     Stage { name: name.to_owned(), target, delivery, settings }
 }
