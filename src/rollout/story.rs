@@ -10,6 +10,9 @@ use crate::api::condition::{self, Condition};
 use crate::api::status::{FirmwareRolloutStatus, Next, Phase, StageState};
 use crate::api::{Time, status};
 
+/// Most characters of a condition's message.
+pub const LONGEST_MESSAGE: usize = 1_024;
+
 /// Where a rollout stands, for a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Situation {
@@ -79,7 +82,7 @@ pub fn tell(status: &mut FirmwareRolloutStatus, situation: &Situation, generatio
             observed_generation: generation,
             last_transition_time: Time::whole_seconds(now),
             reason: situation.reason.to_owned(),
-            message: bounded(&situation.because, 1_024),
+            message: bounded(&situation.because, LONGEST_MESSAGE),
         };
         condition::set(&mut status.conditions, new);
     }
@@ -87,7 +90,7 @@ pub fn tell(status: &mut FirmwareRolloutStatus, situation: &Situation, generatio
         reason: situation.reason.to_owned(),
         because: bounded(&situation.because, 512),
         earliest: situation.earliest.map(Time),
-        missing: situation.missing.iter().take(16).map(|m| bounded(m, 256)).collect(),
+        missing: situation.missing.iter().take(8).map(|m| bounded(m, 160)).collect(),
     });
 }
 
@@ -109,7 +112,8 @@ pub struct Note {
     pub note: String,
 }
 
-/// The events between two statuses: a stage that moved, a job that was recorded, a phase, a new reason to need a person.
+/// The events between two statuses: a stage that moved, a job that was recorded or is one too many, a
+/// phase, a refused adoption, a new reason to need a person.
 pub fn events(old: &FirmwareRolloutStatus, new: &FirmwareRolloutStatus) -> Vec<Note> {
     let mut notes = Vec::new();
     let normal =
@@ -119,6 +123,9 @@ pub fn events(old: &FirmwareRolloutStatus, new: &FirmwareRolloutStatus) -> Vec<N
         for job in stage.jobs.iter().filter(|j| before.is_none_or(|b| b.jobs.iter().all(|k| k.id != j.id))) {
             let note = match &job.request_id {
                 Some(request) => format!("Job {} runs stage {} (RequestId {request})", job.id, stage.name),
+                None if new.handled.get("adopt") == Some(&job.id) && old.handled.get("adopt") != Some(&job.id) => {
+                    format!("Job {} was adopted for stage {} by command", job.id, stage.name)
+                }
                 None => format!("Job {} of stage {} was found by its tag and adopted", job.id, stage.name),
             };
             notes.push(normal("JobRecorded", format!("Stage-{}", stage.name), note));
@@ -138,6 +145,26 @@ pub fn events(old: &FirmwareRolloutStatus, new: &FirmwareRolloutStatus) -> Vec<N
             reason: reason.to_owned(),
             action: format!("Stage-{}", stage.name),
             note: bounded(&format!("Stage {} {verb}{because}", stage.name), 1_000),
+        });
+    }
+    for many in new.duplicates.iter().filter(|d| old.duplicates.iter().all(|o| o.id != d.id)) {
+        notes.push(Note {
+            warning: true,
+            reason: "DuplicateJob".to_owned(),
+            action: format!("Job-{}", many.id).chars().take(128).collect(),
+            note: format!(
+                "Job {} carries the tag of stage {}, which it is not the job of: its pending tasks are being cancelled",
+                many.id, many.stage
+            ),
+        });
+    }
+    if let Some(why) = new.adopt_refused.as_ref().filter(|why| old.adopt_refused.as_ref() != Some(*why)) {
+        let action = format!("Adopt-{}", new.handled.get("adopt").map_or("", String::as_str));
+        notes.push(Note {
+            warning: true,
+            reason: "AdoptRefused".to_owned(),
+            action: action.chars().take(128).collect(),
+            note: why.clone(),
         });
     }
     if new.run != old.run && new.run > 1 {
