@@ -45,7 +45,7 @@ pub struct Audit {
 }
 
 /// Before the first create of a run, somebody else's jobs hold it up: looked for so often.
-const AUDIT_BEFORE: Duration = Duration::from_secs(10);
+const AUDIT_BEFORE: Duration = Duration::from_secs(20);
 /// From then on.
 const AUDIT: Duration = Duration::from_secs(60);
 

@@ -12,7 +12,7 @@ use crate::rollout::owner::{self, Own};
 const NAMED: usize = 8;
 /// Bounds of the status.
 const MOST_DUPLICATES: usize = 16;
-pub(super) const MOST_BESIDE: usize = 32;
+const MOST_BESIDE: usize = 32;
 /// Before a run's first create the listing may be so old.
 const FRESH: std::time::Duration = std::time::Duration::from_secs(30);
 
@@ -91,11 +91,13 @@ impl<'a> Draft<'a> {
     /// of a run that is given up.
     pub(super) fn cancel_besides(&self) -> Option<Act> {
         self.account().ok()?;
-        let unresolved = self.status.claim.is_some() && self.is_leaving();
-        match self.drain(None, Pending::All) {
-            Drain::Cancel(id) if unresolved => Some(Act::Cancel(id, Pending::All)),
-            _ => self.duplicate_to_cancel(),
+        if self.status.claim.is_some()
+            && self.is_leaving()
+            && let Drain::Cancel(id) = self.drain(None, Pending::All)
+        {
+            return Some(Act::Cancel(id, Pending::All));
         }
+        self.duplicate_to_cancel()
     }
 
     /// The next cancel that a duplicate needs: only of those that are in the status as it was read.
