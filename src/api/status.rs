@@ -549,8 +549,8 @@ pub struct JobStatus {
     /// Tasks that changed state while they were counted; `counts` has them as in progress. No gate passes on such counts.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub moving: i64,
-    /// What QueryOTAJob last answered: of each stage's present attempt and of its last job, the
-    /// eight youngest in all.
+    /// What QueryOTAJob last answered: of each stage's last one or two jobs, the eight youngest in
+    /// all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub view: Option<JobView>,
 }
