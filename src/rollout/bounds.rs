@@ -21,7 +21,7 @@ const JOB: usize = 700;
 const VIEW: usize = 2_600;
 const RETRY: usize = 200;
 /// By how many bytes the rest may grow after a check: claim, conditions, messages, gate, duplicates and so on.
-const GROWTH: usize = 26 * 1024;
+const GROWTH: usize = 29 * 1024;
 
 /// Whether a stage has room for so many more jobs, and for one more list if they are a retry's by name.
 ///
@@ -157,7 +157,8 @@ mod tests {
             reason: text(64),
             message: text(crate::rollout::story::LONGEST_MESSAGE),
         };
-        status.conditions = ["Ready", "Reconciling", "Stalled", "AccountUnusable"].map(condition).to_vec();
+        status.conditions =
+            ["Ready", "Reconciling", "Stalled", "AccountUnusable", "Queued", "EditsIgnored"].map(condition).to_vec();
         let rest = json!({
             "next": {"reason": text(64), "because": text(512), "earliest": AT,
                      "missing": vec![text(160); 8]},
@@ -184,7 +185,7 @@ mod tests {
         let settings = |n: usize| {
             json!({"name": format!("{n:0>40}"), "maximumPerMinute": 1_000, "decidedPercent": "33.333",
                    "minDecided": 1_000_000, "maxFailurePercent": "33.333", "matureAfter": "168h59m59s",
-                   "soak": "168h59m59s", "silentAfter": "168h59m59s"})
+                   "soak": "168h59m59s", "silentAfter": "168h59m59s", "targets": text(16), "delivery": text(16)})
         };
         let mut progress = ledger();
         progress.as_object_mut().unwrap().extend(
@@ -198,7 +199,7 @@ mod tests {
         serde_json::from_value(json!({
             "observedGeneration": 1_000, "phase": "Completed", "revision": text(32), "run": 1_000,
             "firmware": firmware, "step": text(64), "progress": progress,
-            "effective": {"listLag": "168h59m59s", "stages": (0..stages).map(settings).collect::<Vec<_>>()},
+            "effective": {"listLag": "168h59m59s", "sourceVersions": vec![text(64); 10], "stages": (0..stages).map(settings).collect::<Vec<_>>()},
             "lastCompleted": {"revision": text(32), "run": 1_000, "firmware": firmware, "at": AT},
         }))
         .unwrap()
@@ -248,7 +249,17 @@ mod tests {
             settings.name.drain(..30);
         }
         let mut short = view();
-        for name in ["name", "jobDesc", "groupId", "groupName"] {
+        for name in [
+            "name",
+            "jobDesc",
+            "destVersion",
+            "jobStatus",
+            "jobType",
+            "selectionType",
+            "targetSelection",
+            "groupId",
+            "groupName",
+        ] {
             short[name] = json!(text(12));
         }
         short["srcVersions"] = json!(["1.0", "2.0"]);

@@ -1,9 +1,8 @@
 //! Runs that are given up: replaced by other firmware, failed, or deleted. Their pending tasks are cancelled first.
 
 use super::*;
-use crate::api::condition::{self, Condition};
+use crate::api::condition;
 use crate::rollout::owner;
-use crate::rollout::story::LONGEST_MESSAGE;
 
 /// The condition that says since when a deletion cannot reach the cloud.
 const UNUSABLE: &str = "AccountUnusable";
@@ -31,6 +30,10 @@ impl<'a> Draft<'a> {
                 let updated = self.status.progress.as_ref().map_or(0, |p| p.ledger.at_target);
                 self.begin();
                 let Some(last) = back else {
+                    self.obey();
+                    if self.status.phase == Some(Phase::Aborted) {
+                        return self.aborted();
+                    }
                     let decision = self.launch();
                     self.show_phase();
                     return decision;
@@ -112,17 +115,8 @@ impl<'a> Draft<'a> {
     /// A deletion that cannot go on without a person. Since when is kept in a condition of its own: what has lasted is told
     /// again, with the jobs that it is about.
     fn held_up(&mut self, trouble: &Trouble) -> Decision {
-        condition::set(
-            &mut self.status.conditions,
-            Condition {
-                kind: UNUSABLE.to_owned(),
-                status: "True".to_owned(),
-                observed_generation: self.rollout.metadata.generation,
-                last_transition_time: Time::whole_seconds(self.now),
-                reason: trouble.reason.to_owned(),
-                message: bounded(&trouble.message, LONGEST_MESSAGE),
-            },
-        );
+        let (generation, message) = (self.rollout.metadata.generation, Some(trouble.message.clone()));
+        story::remark(&mut self.status, UNUSABLE, trouble.reason, message, generation, self.now);
         let since = condition::find(&self.status.conditions, UNUSABLE).map_or(self.now, |c| c.last_transition_time.0);
         if self.now.duration_since(since) < HELD_UP_LONG {
             let because = format!(

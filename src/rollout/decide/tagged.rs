@@ -51,9 +51,8 @@ impl<'a> Draft<'a> {
 
     /// Its jobs are being cancelled, whatever becomes of the object.
     pub(super) fn is_leaving(&self) -> bool {
-        let superseded = self.status.run > 0 && self.status.revision.as_deref() != Some(&self.revision);
         let given_up = self.status.phase.is_some_and(Phase::is_given_up);
-        self.rollout.metadata.deletion_timestamp.is_some() || given_up || superseded
+        self.rollout.metadata.deletion_timestamp.is_some() || given_up || self.course() == Course::Superseded
     }
 
     /// One job more than there should be. Those that find no room are listed again when there is some.

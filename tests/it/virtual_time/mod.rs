@@ -14,6 +14,8 @@ mod lost;
 mod owners;
 mod refused;
 mod restart;
+mod started;
+mod supersede;
 mod world;
 
 use fota::api::FirmwareRollout;
