@@ -63,6 +63,19 @@ pub struct FirmwareRolloutStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 24), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub stages: Vec<StageStatus>,
+    /// Jobs that carry the tag of a part of this rollout which has another job: their pending tasks are cancelled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
+    pub duplicates: Vec<Duplicate>,
+    /// JobIds beside the run's own that are left alone: jobs of this object's earlier runs, and those of other owners that
+    /// a person said to go on beside.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(max = 128)))]
+    pub beside: Vec<String>,
+    /// Why the last value of `fota.dev/adopt` was not obeyed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub adopt_refused: Option<String>,
     /// The last run that completed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_completed: Option<LastCompleted>,
@@ -293,7 +306,7 @@ pub struct Next {
     pub earliest: Option<Time>,
     /// Everything that is still missing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), inner(length(max = 256)))]
+    #[schemars(length(max = 8), inner(length(max = 160)))]
     pub missing: Vec<String>,
 }
 
@@ -327,6 +340,21 @@ pub struct Claim {
     pub sent: bool,
     /// The call.
     pub call: Call,
+}
+
+/// A job that there should not be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Duplicate {
+    /// JobId.
+    #[schemars(length(max = 128))]
+    pub id: String,
+    /// The stage whose tag it carries.
+    #[schemars(length(max = 64))]
+    pub stage: String,
+    /// None of its tasks is in a state that is cancelled.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
 }
 
 /// One create call, complete but for its signature and device names.
@@ -537,7 +565,8 @@ pub struct JobStatus {
     /// Tasks that changed state while they were counted; `counts` has them as in progress. No gate passes on such counts.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub moving: i64,
-    /// What QueryOTAJob last answered.
+    /// What QueryOTAJob last answered: of each stage's last one or two jobs, the eight youngest in
+    /// all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub view: Option<JobView>,
 }

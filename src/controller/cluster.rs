@@ -114,6 +114,14 @@ impl Cluster {
         self.overlay.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 
+    /// Every rollout of the same product in the same cloud.
+    fn of_product(&self, rollout: &FirmwareRollout) -> Vec<Arc<FirmwareRollout>> {
+        let Some(cloud) = self.cloud_of(rollout) else { return Vec::new() };
+        let mut all = self.store.state();
+        all.retain(|o| o.spec.product_key == rollout.spec.product_key && self.cloud_of(o).as_ref() == Some(&cloud));
+        all
+    }
+
     /// Where the account's calls go, without asking anybody: which rollouts share a product.
     fn cloud_of(&self, rollout: &FirmwareRollout) -> Option<(Option<String>, Option<String>, Option<String>)> {
         let account = self.accounts.resource(&account_of(rollout))?;
@@ -194,13 +202,12 @@ impl World for Cluster {
     }
 
     fn rival(&self, rollout: &FirmwareRollout) -> Option<String> {
-        let cloud = self.cloud_of(rollout)?;
-        let all = self.store.state();
-        let others = all
-            .iter()
-            .filter(|o| o.spec.product_key == rollout.spec.product_key && self.cloud_of(o).as_ref() == Some(&cloud))
-            .map(AsRef::as_ref);
-        rival::before(rollout, others).map(|other| Key::of(other).to_string())
+        let others = self.of_product(rollout);
+        rival::before(rollout, others.iter().map(AsRef::as_ref)).map(|other| Key::of(other).to_string())
+    }
+
+    fn siblings(&self, rollout: &FirmwareRollout) -> BTreeMap<JobId, String> {
+        rival::siblings(rollout, self.of_product(rollout).iter().map(AsRef::as_ref))
     }
 
     async fn refresh(&self, key: &Key) -> Option<Arc<FirmwareRollout>> {

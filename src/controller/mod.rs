@@ -7,6 +7,7 @@ pub mod accounts;
 pub mod census;
 pub mod cluster;
 pub mod lease;
+pub mod listing;
 pub mod memory;
 pub mod pass;
 pub mod poll;

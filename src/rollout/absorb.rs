@@ -10,7 +10,8 @@ use crate::ota::code::{self, Class};
 use crate::ota::id::JobId;
 use crate::ota::outcome::{CallError, Outcome};
 
-use super::observed::{self, Verdict};
+use super::observed::{self, Tagged, Verdict};
+use super::owner::Own;
 use super::stage;
 use super::story::{Situation, bounded, tell};
 
@@ -85,21 +86,36 @@ pub fn record(
 ) {
     let Some(claim) = status.claim.take() else { return };
     let job = JobStatus {
-        id: job_id.as_str().to_owned(),
-        attempt: claim.attempt,
-        part: claim.part,
-        token: claim.token.clone(),
-        utc_create: utc_create.map(Time),
         request_id: request_id.map(str::to_owned),
         sent_percent: claim.call.parameters.get("GrayPercent").and_then(|p| Percent::parse(p).ok()),
         succeeded_before: claim.succeeded_before,
+        ..unclaimed(job_id, claim.attempt, claim.part, claim.token, utc_create)
+    };
+    take(status, &claim.stage, job);
+}
+
+/// A job without a claim of ours to go with it.
+pub fn unclaimed(id: &JobId, attempt: i32, part: i32, token: String, utc_create: Option<Timestamp>) -> JobStatus {
+    JobStatus {
+        id: id.as_str().to_owned(),
+        attempt,
+        part,
+        token,
+        utc_create: utc_create.map(Time),
+        request_id: None,
+        sent_percent: None,
+        succeeded_before: 0,
         total: None,
         cancelled_before: 0,
         counts: None,
         moving: 0,
         view: None,
-    };
-    if let Some(entry) = status.stages.iter_mut().find(|s| s.name == claim.stage) {
+    }
+}
+
+/// Takes a job in as a stage's: that runs from now on.
+pub fn take(status: &mut FirmwareRolloutStatus, stage: &str, job: JobStatus) {
+    if let Some(entry) = status.stages.iter_mut().find(|s| s.name == stage) {
         if entry.jobs.iter().all(|j| j.id != job.id) {
             entry.jobs.push(job);
         }
@@ -108,6 +124,12 @@ pub fn record(
             entry.state = StageState::Running;
         }
     }
+}
+
+/// A job of a part whose claim was over when it showed up. `succeeded`: devices of the run's gray jobs by now.
+pub fn late(status: &mut FirmwareRolloutStatus, own: &Own, job: &Tagged, succeeded: i64) {
+    let found = unclaimed(&job.id, own.attempt, own.part, job.token.clone(), job.utc_create);
+    take(status, &own.stage, JobStatus { succeeded_before: succeeded, ..found });
 }
 
 /// Ends a claim whose create surely had no effect.

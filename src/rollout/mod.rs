@@ -5,6 +5,7 @@
 //! a simulation. [`decide()`] is the only place where a decision is made; the other modules are its vocabulary.
 
 pub mod absorb;
+pub mod bounds;
 pub mod call;
 pub mod claim;
 pub mod command;
@@ -17,6 +18,7 @@ pub mod effective;
 pub mod firmware;
 pub mod gate;
 pub mod observed;
+pub mod owner;
 pub mod percent;
 pub mod preflight;
 pub mod retry;

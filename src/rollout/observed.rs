@@ -8,12 +8,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::api::account::Edition;
-use crate::api::status::{JobView, Ledger};
+use crate::api::status::{FirmwareRolloutStatus, JobView, Ledger};
 use crate::api::{Replay, Span, Time};
 use crate::ota::Sender;
 use crate::ota::code::{self, Class};
 use crate::ota::firmware::Firmware;
-use crate::ota::id::JobId;
+use crate::ota::id::{FirmwareId, JobId};
 use crate::ota::job::{Job, JobStatus};
 use crate::ota::outcome::{CallError, Outcome};
 
@@ -34,6 +34,12 @@ pub struct Observed {
     pub unfinished: Option<Unfinished>,
     /// The look-up of the claim's tag.
     pub lookup: Lookup,
+    /// The last listing of the package's live jobs with a tag of ours; none: not listed yet.
+    pub listed: Option<Listed>,
+    /// The job that a person wants adopted; none: not read.
+    pub proposed: Option<Proposed>,
+    /// Jobs that other rollouts of the product have recorded, and which rollouts.
+    pub siblings: BTreeMap<JobId, String>,
     /// Whether this process may execute the claim.
     pub ticket: Ticket,
     /// What became of this process's sends of the claim.
@@ -46,6 +52,15 @@ pub struct Observed {
     pub trouble: Option<Trouble>,
     /// Another rollout of the product that goes first.
     pub rival: Option<String>,
+}
+
+impl Observed {
+    /// Whether a decision looks at the jobs of other rollouts: before a run's first create, and when a person proposes a
+    /// job.
+    pub fn asks_for_siblings(&self, status: Option<&FirmwareRolloutStatus>) -> bool {
+        let first = status.is_none_or(|s| s.stages.iter().all(|s| s.jobs.is_empty()));
+        self.proposed.is_some() || (first && self.listed.as_ref().is_some_and(|l| !l.jobs.is_empty()))
+    }
 }
 
 /// An account, ready for use.
@@ -287,6 +302,43 @@ pub struct Found {
     pub id: JobId,
     /// Its UtcCreate.
     pub utc_create: Option<Timestamp>,
+    /// It has not ended.
+    pub live: bool,
+}
+
+/// The jobs of a package that have not ended and carry the tag `fota.id`, whoever made them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Which package.
+    pub firmware: FirmwareId,
+    /// When they were asked for, by the monotonic clock.
+    pub asked: Duration,
+    /// None can be missing: the listing was full, and the tags of every job that has not ended are known.
+    pub complete: bool,
+    /// The jobs, oldest first.
+    pub jobs: Vec<Tagged>,
+}
+
+/// A job that carries the tag `fota.id`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tagged {
+    /// JobId.
+    pub id: JobId,
+    /// The tag's value.
+    pub token: String,
+    /// ProductKey; empty if the service left it out.
+    pub product_key: String,
+    /// Its UtcCreate.
+    pub utc_create: Option<Timestamp>,
+}
+
+/// A job that a person wants adopted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Proposed {
+    /// JobId, as the person wrote it.
+    pub id: JobId,
+    /// QueryOTAJob's answer, or what the cloud said instead.
+    pub job: Result<Job, String>,
 }
 
 /// The answer of QueryOTAJob as status shows it.

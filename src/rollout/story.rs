@@ -12,6 +12,9 @@ use crate::api::{Time, status};
 
 use super::stage;
 
+/// Most characters of a condition's message.
+pub const LONGEST_MESSAGE: usize = 1_024;
+
 /// Where a rollout stands, for a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Situation {
@@ -81,7 +84,7 @@ pub fn tell(status: &mut FirmwareRolloutStatus, situation: &Situation, generatio
             observed_generation: generation,
             last_transition_time: Time::whole_seconds(now),
             reason: situation.reason.to_owned(),
-            message: bounded(&situation.because, 1_024),
+            message: bounded(&situation.because, LONGEST_MESSAGE),
         };
         condition::set(&mut status.conditions, new);
     }
@@ -89,7 +92,7 @@ pub fn tell(status: &mut FirmwareRolloutStatus, situation: &Situation, generatio
         reason: situation.reason.to_owned(),
         because: bounded(&situation.because, 512),
         earliest: situation.earliest.map(Time),
-        missing: situation.missing.iter().take(16).map(|m| bounded(m, 256)).collect(),
+        missing: situation.missing.iter().take(8).map(|m| bounded(m, 160)).collect(),
     });
 }
 
@@ -114,7 +117,7 @@ pub fn remark(
         observed_generation: generation,
         last_transition_time: Time::whole_seconds(now),
         reason: reason.to_owned(),
-        message: bounded(&message, 1_024),
+        message: bounded(&message, LONGEST_MESSAGE),
     };
     condition::set(&mut status.conditions, new);
 }
@@ -137,7 +140,8 @@ pub struct Note {
     pub note: String,
 }
 
-/// The events between two statuses: a stage that moved, a job that was recorded, a phase, a new reason to need a person.
+/// The events between two statuses: a stage that moved, a job that was recorded or is one too many, a
+/// phase, a refused adoption, a new reason to need a person.
 pub fn events(old: &FirmwareRolloutStatus, new: &FirmwareRolloutStatus) -> Vec<Note> {
     let mut notes = Vec::new();
     let normal =
@@ -148,6 +152,9 @@ pub fn events(old: &FirmwareRolloutStatus, new: &FirmwareRolloutStatus) -> Vec<N
             let (reason, note) = match &job.request_id {
                 Some(request) => {
                     ("JobRecorded", format!("Job {} runs stage {} (RequestId {request})", job.id, stage.name))
+                }
+                None if new.handled.get("adopt") == Some(&job.id) && old.handled.get("adopt") != Some(&job.id) => {
+                    ("JobAdopted", format!("Job {} was adopted for stage {} by command", job.id, stage.name))
                 }
                 None => {
                     ("JobAdopted", format!("Job {} of stage {} was found by its tag and adopted", job.id, stage.name))
@@ -171,6 +178,25 @@ pub fn events(old: &FirmwareRolloutStatus, new: &FirmwareRolloutStatus) -> Vec<N
             reason: reason.to_owned(),
             action: format!("Stage-{}", stage.name),
             note: bounded(&format!("Stage {} {verb}{because}", stage.name), 1_000),
+        });
+    }
+    for many in new.duplicates.iter().filter(|d| old.duplicates.iter().all(|o| o.id != d.id)) {
+        notes.push(Note {
+            warning: true,
+            reason: "DuplicateJob".to_owned(),
+            action: bounded(&format!("Job-{}", many.id), 128),
+            note: format!(
+                "Job {} carries the tag of stage {}, which it is not the job of: its pending tasks are being cancelled",
+                many.id, many.stage
+            ),
+        });
+    }
+    if let Some(why) = new.adopt_refused.as_ref().filter(|why| old.adopt_refused.as_ref() != Some(*why)) {
+        notes.push(Note {
+            warning: true,
+            reason: "AdoptRefused".to_owned(),
+            action: bounded(&format!("Adopt-{}", new.handled.get("adopt").map_or("", String::as_str)), 128),
+            note: why.clone(),
         });
     }
     let run = format!("Run-{}", new.run);

@@ -3,23 +3,26 @@
 //! One decision is one [`Step`]: at most one effect, the status that goes with it, and why. What the effect then did is
 //! folded into the status by `absorb`; the next decision starts from there.
 
+mod adopting;
 mod claimed;
 mod leaving;
 mod retrying;
 mod running;
 mod starting;
+mod tagged;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::rollout::DeletionPolicy;
 use crate::api::status::{
-    Claim, Effective, EffectiveStage, FirmwareRolloutStatus, JobStatus, LastCompleted, Ledger, Phase, Progress,
-    RetryList, StageKind, StageState, StageStatus,
+    Claim, Duplicate, Effective, EffectiveStage, FirmwareRolloutStatus, JobStatus, LastCompleted, Ledger, Phase,
+    Progress, RetryList, StageKind, StageState, StageStatus,
 };
 use crate::api::{ABORT, ADOPT, FINALIZER, FirmwareRollout, ORPHAN, Percent, RETRY, Replay, Span, TAG_KEY, Time};
 use crate::ota::Request;
 use crate::ota::firmware::{Firmware, FirmwareStatus};
 use crate::ota::id::JobId;
+use crate::ota::job::JobStatus as CloudStatus;
 
 use super::command::{self, Command};
 use super::course::{self, Course};
@@ -28,8 +31,8 @@ use super::gate::{self, GateInput, Verdict};
 use super::observed::{Account, JobReading, Observed, RunLedger, Ticket, Trouble, spell, view};
 use super::percent::{self, GrayJob, Plan};
 use super::stage::{self, Stage, Target};
-use super::story::{self, Situation, tell};
-use super::{absorb, claim, effective, firmware, preflight, retry, revision};
+use super::story::{self, Situation, bounded, tell};
+use super::{absorb, bounds, claim, effective, firmware, preflight, retry, revision};
 
 /// Largest difference to the cloud's clock under which a claim may be made.
 pub const MAX_SKEW: SignedDuration = SignedDuration::from_secs(60);
@@ -93,17 +96,27 @@ pub struct Step {
 pub fn decide(rollout: &FirmwareRollout, observed: &Observed, now: Timestamp) -> Step {
     let mut draft = Draft::new(rollout, observed, now);
     let (act, situation) = if rollout.metadata.deletion_timestamp.is_some() {
+        draft.note_tagged();
         draft.deletion()
     } else if !has_finalizer(rollout) {
         (Act::AddFinalizer, Situation::waiting("Starting", "the rollout was accepted"))
     } else {
         match draft.broken() {
-            Some(decision) => decision,
+            Some(decision) => {
+                draft.status = rollout.status.clone().unwrap_or_default();
+                decision
+            }
             None => {
+                draft.note_tagged();
                 draft.obey();
                 draft.run()
             }
         }
+    };
+    // Whatever else it waits for.
+    let act = match act {
+        Act::Wait => draft.cancel_besides().unwrap_or(Act::Wait),
+        act => act,
     };
     let because = situation.because.clone();
     tell(&mut draft.status, &situation, rollout.metadata.generation, now);
@@ -225,11 +238,14 @@ impl<'a> Draft<'a> {
                 // What is being left is not taken up again.
                 Command::Retry if self.course() == Course::Superseded => {}
                 Command::Retry if self.status.phase.is_some_and(Phase::is_given_up) => command::renew(&mut self.status),
-                Command::Retry => self.status.stages.iter_mut().for_each(|s| s.refusal = None),
-                Command::Adopt if unresolved.as_ref().is_some_and(|claim| claim.sent) => {
-                    absorb::record(&mut self.status, &JobId::new(value.clone()), None, None);
+                Command::Retry => {
+                    self.let_be();
+                    self.status.stages.iter_mut().for_each(|s| s.refusal = None);
                 }
-                Command::Adopt => {}
+                Command::Adopt => match self.adopt_by_word(&value) {
+                    Some(obeyed) => self.status.adopt_refused = obeyed.err().map(|why| bounded(&why, 512)),
+                    None => continue,
+                },
             }
             self.status.handled.insert(command.name().to_owned(), value);
         }
@@ -287,11 +303,18 @@ impl<'a> Draft<'a> {
 
     /// Takes the readings over into the status.
     fn show_readings(&mut self) {
+        let shown = bounds::shown(&self.status.stages);
         for entry in &mut self.status.stages {
             for job in &mut entry.jobs {
+                if !shown.contains(&job.id) {
+                    job.view = None;
+                }
                 let Some(reading) = self.observed.jobs.get(&JobId::new(job.id.clone())) else { continue };
                 if let Some(read) = &reading.job {
-                    job.view = Some(view(read));
+                    job.view = shown.contains(&job.id).then(|| view(read));
+                    // Of a job that came without our claim only the cloud knows it.
+                    let drawn = || read.gray_percent.as_deref().and_then(|p| Percent::parse(p).ok());
+                    job.sent_percent = job.sent_percent.or_else(drawn);
                 }
                 if reading.job.is_some() {
                     job.counts = Some(reading.counts);
@@ -325,6 +348,10 @@ impl<'a> Draft<'a> {
         if let Some(claim) = self.status.claim.clone() {
             return self.resolve(&claim);
         }
+        if self.rollout.status.as_ref().is_some_and(|s| s.claim.is_some()) {
+            // The next claim takes another write than the one that ends this.
+            return wait("JobStarted", "the job of an unanswered create was adopted");
+        }
         let course = self.course();
         if course == Course::Superseded {
             return self.supersede();
@@ -354,6 +381,13 @@ impl<'a> Draft<'a> {
     }
 
     fn begin(&mut self) {
+        // Devices that are under way go on in them, and the new run may have the same package.
+        let live =
+            |job: &&JobStatus| job.view.as_ref().is_none_or(|v| !CloudStatus::from_text(&v.job_status).is_terminal());
+        let earlier: Vec<String> =
+            self.status.stages.iter().flat_map(|s| &s.jobs).filter(live).map(|j| j.id.clone()).collect();
+        self.beside(earlier);
+        self.status.adopt_refused = None;
         self.status.run += 1;
         self.status.revision = Some(self.revision.clone());
         self.status.phase = Some(Phase::Pending);
@@ -442,7 +476,7 @@ impl<'a> Draft<'a> {
         self.set(index, state);
         self.edit(index, |s| {
             s.reason = reason.map(str::to_owned);
-            s.message = message.map(|m| super::story::bounded(&m, 512));
+            s.message = message.map(|m| bounded(&m, 512));
             s.ended_at = at.map(Time);
             s.refusal = None;
         });

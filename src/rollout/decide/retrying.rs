@@ -70,6 +70,10 @@ impl<'a> Draft<'a> {
                 return Ok(Taken::Nothing(stall("RetryTooLarge", because)));
             }
             (None, Some(devices)) => {
+                let parts = names.len().div_ceil(retry::NAMES_PER_JOB);
+                if let Err(because) = bounds::room(&self.status, &entry, parts, true) {
+                    return Ok(Taken::Nothing(stall("StatusFull", because)));
+                }
                 let until = unfinished.names.iter().filter_map(|(_, at)| *at).max().map(Time);
                 let attempt = entry.attempt;
                 self.edit(index, |s| s.retries.push(RetryList { attempt, devices, until }));

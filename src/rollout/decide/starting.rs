@@ -100,6 +100,10 @@ impl<'a> Draft<'a> {
             let because = format!("rollout {rival} runs jobs on the same product; it goes first");
             return Ok(wait("WaitingForRollout", because));
         }
+        if self.has_duplicates() {
+            let because = "jobs that there should not be are being cancelled first: see status.duplicates";
+            return Ok(self.unread("CancellingDuplicates", because.to_owned()));
+        }
         let account = match self.account() {
             Ok(account) => account.clone(),
             Err(decision) => return Ok(*decision),
@@ -117,7 +121,15 @@ impl<'a> Draft<'a> {
         let (next, share) = match self.taken(next, index)? {
             Taken::Nothing(decision) => return Ok(decision),
             Taken::Retried(stage, part) => (*stage, Share { part, percent: None }),
-            Taken::Declared => (next.clone(), Share { part: 1, percent: self.share(next, index)? }),
+            Taken::Declared => {
+                let share = Share { part: 1, percent: self.share(next, index)? };
+                if let Some(entry) = self.status.stages.get(index)
+                    && let Err(because) = bounds::room(&self.status, entry, 1, false)
+                {
+                    return Ok(stall("StatusFull", because));
+                }
+                (next.clone(), share)
+            }
         };
         if let Some(refusal) = self.status.stages.get(index).and_then(|s| s.refusal.clone())
             && refusal.generation == self.generation()
@@ -135,6 +147,9 @@ impl<'a> Draft<'a> {
                 return Ok(stall("ClockSkew", because));
             }
             Some(_) => {}
+        }
+        if let Some(decision) = self.other_owner(&firmware, name) {
+            return Ok(decision);
         }
         Ok(self.claim(&next, index, &firmware, &account, share))
     }

@@ -2,6 +2,7 @@
 //!
 //! Rules that must hold at every write and every create are checked right here, where they happen.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -48,6 +49,7 @@ pub struct State {
     version: u64,
     pub account: Result<Account, Trouble>,
     pub rival: Option<String>,
+    pub siblings: BTreeMap<JobId, String>,
     /// Writes and exchanges so far, and after how many the process is cut off from everything.
     pub outside: usize,
     pub die_after: Option<usize>,
@@ -59,6 +61,8 @@ pub struct State {
     pub after_claim: Option<fn(&mut State)>,
     /// Carried out once, between the decision to send a create and its being sent.
     pub before_create: Option<fn(&mut State)>,
+    /// Carried out once, after a create was answered.
+    pub after_create: Option<fn(&mut State)>,
     /// Rates of faults that strike every call.
     pub faults: Faults,
     pub writes: usize,
@@ -92,6 +96,7 @@ impl Virtual {
             version: 1,
             account: Ok(account),
             rival: None,
+            siblings: BTreeMap::new(),
             outside: 0,
             die_after: None,
             lose_creates: 0,
@@ -99,6 +104,7 @@ impl Virtual {
             unclear_writes: 0,
             after_claim: None,
             before_create: None,
+            after_create: None,
             faults: Faults::default(),
             writes: 0,
             notes: Vec::new(),
@@ -130,8 +136,8 @@ impl State {
         self.stored.as_ref().and_then(|r| r.status.clone()).unwrap_or_default()
     }
 
-    fn interfere(&mut self) {
-        if let Some(then) = self.before_create.take() {
+    fn interfere(&mut self, what: fn(&mut Self) -> &mut Option<fn(&mut Self)>) {
+        if let Some(then) = what(self).take() {
             then(self);
         }
     }
@@ -194,11 +200,8 @@ impl State {
         object.status = Some(read);
         self.store(object);
         self.writes += 1;
-        if old.claim.is_none()
-            && status.claim.is_some()
-            && let Some(then) = self.after_claim.take()
-        {
-            then(self);
+        if old.claim.is_none() && status.claim.is_some() {
+            self.interfere(|state| &mut state.after_claim);
         }
         if self.unclear_writes > 0 {
             self.unclear_writes -= 1;
@@ -348,6 +351,10 @@ impl World for Virtual {
         self.lock().rival.clone()
     }
 
+    fn siblings(&self, _: &FirmwareRollout) -> BTreeMap<JobId, String> {
+        self.lock().siblings.clone()
+    }
+
     async fn refresh(&self, _: &Key) -> Option<Arc<FirmwareRollout>> {
         let mut state = self.lock();
         if state.dead() {
@@ -375,8 +382,10 @@ impl World for Virtual {
     }
 
     async fn create(&self, _: &FirmwareRollout, request: &Request) -> Outcome {
-        self.lock().interfere();
-        calls::create(self, request).await
+        self.lock().interfere(|state| &mut state.before_create);
+        let outcome = calls::create(self, request).await;
+        self.lock().interfere(|state| &mut state.after_create);
+        outcome
     }
 
     async fn cancel(&self, _: &FirmwareRollout, job: &JobId, pending: Pending) -> Result<(), CallError> {
