@@ -10,6 +10,8 @@
 
 pub mod account;
 pub mod condition;
+#[cfg(test)]
+mod fuzz;
 pub mod job_view;
 pub mod percent;
 pub mod rollout;

@@ -7,15 +7,21 @@
 //! simulated cloud in virtual time.
 
 pub mod calls;
+pub mod changing;
 pub mod client;
 pub mod code;
 pub mod credentials;
 mod decode;
+mod denials;
+pub mod devices;
 pub mod endpoint;
 pub mod firmware;
+#[cfg(test)]
+mod fuzz;
 pub mod id;
 pub mod job;
 pub mod limits;
+pub mod list_file;
 pub mod operation;
 pub mod outcome;
 pub mod polling;
@@ -26,6 +32,7 @@ pub mod task;
 pub mod wire;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::future::Future;
 
 use jiff::Timestamp;
@@ -48,8 +55,11 @@ pub use task::{Failure, Task, TaskStatus};
 /// Wire parameters of one call, by exact wire name (`SrcVersion.1`); without the common and signature parameters.
 pub type Params = BTreeMap<String, String>;
 
+/// The parameter that holds a signed URL: shown nowhere.
+const SIGNED_URL: &str = "DnListFileUrl";
+
 /// One call, before it is signed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Request {
     /// Which operation.
     pub operation: Operation,
@@ -58,6 +68,17 @@ pub struct Request {
     /// A fixed nonce and timestamp: set for creates, whose repetition must be byte-identical. Otherwise the client
     /// draws a fresh nonce and reads the clock.
     pub stamp: Option<Stamp>,
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |(name, value): (&'_ String, &'_ String)| {
+            (name.clone(), if name == SIGNED_URL { "***".to_owned() } else { value.clone() })
+        };
+        let parameters: Params = self.parameters.iter().map(shown).collect();
+        let mut debug = f.debug_struct("Request");
+        debug.field("operation", &self.operation).field("parameters", &parameters).field("stamp", &self.stamp).finish()
+    }
 }
 
 /// What makes a signed request repeatable.
@@ -112,5 +133,19 @@ impl<A: Api> Api for &A {
 impl<A: Api> Api for std::sync::Arc<A> {
     fn exchange(&self, request: &Request) -> impl Future<Output = Result<Answer, NoAnswer>> + Send {
         (**self).exchange(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_shows_no_signed_url() {
+        let parameters = [("DnListFileUrl", "https://x/?Signature=hush"), ("FirmwareId", "f")];
+        let parameters = parameters.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        let request = Request { operation: Operation::CreateOTAStaticUpgradeJob, parameters, stamp: None };
+        let shown = format!("{request:?}");
+        assert!(!shown.contains("hush") && shown.contains("FirmwareId"), "{shown}");
     }
 }

@@ -252,6 +252,9 @@ fn a_ticket_decides_what_becomes_of_a_claim() {
     let empty =
         |seconds: u64| Empty { asked: Duration::from_secs(seconds), date: Some(at(i64::try_from(seconds).unwrap())) };
     seen.lookup.empty = vec![empty(1)];
+    assert_eq!(decide(&rollout, &seen, at(1)).act, Act::Replay(request.clone()));
+    // It is signed as the claim says, whatever the account says by now.
+    seen.account.as_mut().unwrap().as_mut().unwrap().signature = Signature::V1;
     assert_eq!(decide(&rollout, &seen, at(1)).act, Act::Replay(request));
     // It is not repeated where its nonce may be forgotten, or counts for nothing, and no other is made before its end.
     let ended = vec![empty(1), empty(959), empty(960)];

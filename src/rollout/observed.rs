@@ -89,6 +89,15 @@ pub struct Trouble {
     pub stalled: bool,
 }
 
+impl Trouble {
+    /// Whether this says no more than an earlier one: a RequestId, which stands last, differs from call to call, and
+    /// telling each would make every poll a write.
+    pub fn repeats(&self, earlier: &Self) -> bool {
+        let said = |t: &Self| t.message.split(" (RequestId ").next().map(str::to_owned);
+        (self.reason, self.stalled, said(self)) == (earlier.reason, earlier.stalled, said(earlier))
+    }
+}
+
 /// A ledger over all jobs of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunLedger {
@@ -234,11 +243,7 @@ pub enum Verdict {
 pub fn verdict(outcome: &Outcome) -> Verdict {
     match outcome {
         Outcome::Accepted { .. } => Verdict::Taken,
-        Outcome::Rejected(error) | Outcome::Unknown(error)
-            if error.is(code::IN_PROGRESS_VERIFY_JOB_EXISTED) || error.is(code::IN_PROGRESS_DYNAMIC_JOB_EXISTED) =>
-        {
-            Verdict::Guarded
-        }
+        Outcome::Rejected(error) if error.class == Class::Done => Verdict::Guarded,
         Outcome::Rejected(error) if error.class == Class::Terminal => Verdict::Refused,
         Outcome::Rejected(_) => Verdict::PutOff,
         Outcome::Unknown(_) => Verdict::Unknown,
