@@ -21,7 +21,7 @@ use super::limits::{Limits, Permit};
 use super::quota::Quota;
 use super::signed::signed;
 use super::wire::{LONGEST_BODY, code_of};
-use super::{Answer, Api, NoAnswer, Operation, Request, Stamp, code, sign};
+use super::{Answer, Api, NoAnswer, Operation, Request, Sender, Stamp, code, sign};
 use crate::api::Signature;
 use crate::clock;
 
@@ -102,6 +102,15 @@ impl Client {
         &self.credentials
     }
 
+    /// What it signs as.
+    pub fn sender(&self) -> Sender {
+        Sender {
+            endpoint: self.endpoint.url().to_string(),
+            region: self.endpoint.region().map(str::to_owned),
+            access_key: self.credentials.digest(),
+        }
+    }
+
     fn quota(&self) -> MutexGuard<'_, Quota> {
         // A panic between two of its fields' updates loses at most a slot.
         self.quota.lock().unwrap_or_else(PoisonError::into_inner)
@@ -133,7 +142,7 @@ impl Client {
 
     /// How and when a request is signed that has no stamp of its own.
     fn stamp(&self) -> Stamp {
-        Stamp { nonce: fresh_nonce(), at: clock::wall(), signature: self.signature }
+        Stamp { nonce: fresh_nonce(), at: clock::wall(), signature: self.signature, sender: self.sender() }
     }
 
     /// Error answers may echo what was sent (section 8: the string to sign, with an STS token in it).
@@ -190,6 +199,9 @@ impl Client {
 impl Api for Client {
     async fn exchange(&self, request: &Request) -> Result<Answer, NoAnswer> {
         let operation = request.operation;
+        if request.stamp.as_ref().is_some_and(|stamp| stamp.sender != self.sender()) {
+            return Err(NoAnswer::NotSent("the account has other keys or another endpoint by now".to_owned()));
+        }
         self.turn(operation, request.stamp.as_ref().map(|_| self.limits.patience)).await?;
         let answer = self.send(request).await?;
         let now = clock::monotonic();

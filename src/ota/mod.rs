@@ -81,7 +81,7 @@ impl fmt::Debug for Request {
     }
 }
 
-/// What makes a signed request repeatable.
+/// What makes a signed request repeatable: its two parameters that are otherwise new each time, and who sends it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamp {
     /// `SignatureNonce`, or `x-acs-signature-nonce`.
@@ -90,6 +90,19 @@ pub struct Stamp {
     pub at: Timestamp,
     /// How it is signed.
     pub signature: Signature,
+    /// Nobody else sends it: by other keys, or to another place, it would be another request.
+    pub sender: Sender,
+}
+
+/// Whose requests go where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sender {
+    /// The URL that is called.
+    pub endpoint: String,
+    /// RegionId, if known.
+    pub region: Option<String>,
+    /// Digest of the access key id.
+    pub access_key: String,
 }
 
 /// An answer as it arrived: any HTTP status, not yet judged.
@@ -120,7 +133,8 @@ pub enum NoAnswer {
 
 /// Somebody who answers OTA calls.
 pub trait Api: Send + Sync {
-    /// Performs one signed exchange. Implementations enforce a timeout and the account's quota.
+    /// Performs one signed exchange. Implementations enforce a timeout and the account's quota, and send no stamped
+    /// request that is another sender's.
     fn exchange(&self, request: &Request) -> impl Future<Output = Result<Answer, NoAnswer>> + Send;
 }
 

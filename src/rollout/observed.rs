@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use crate::api::status::{JobView, Ledger};
 use crate::api::{Replay, Signature, Span, Time};
+use crate::ota::Sender;
 use crate::ota::code::{self, Class};
 use crate::ota::firmware::Firmware;
 use crate::ota::id::JobId;
@@ -70,6 +71,11 @@ pub struct Account {
 }
 
 impl Account {
+    /// Whose requests its calls are.
+    pub fn sender(&self) -> Sender {
+        Sender { endpoint: self.endpoint.clone(), region: self.region.clone(), access_key: self.access_key.clone() }
+    }
+
     /// Names what findings about the account speak of: endpoint, instance and principal. Of another subject they prove
     /// nothing.
     pub fn subject(&self) -> String {

@@ -53,7 +53,7 @@ async fn server(play: Play) -> u16 {
 /// What a create and a read make of it.
 async fn both(play: Play, limits: Limits) -> (Outcome, CallError) {
     let client = client(server(play).await, limits);
-    let created = calls::create(&client, &request(&[("FirmwareId", "f")], stamp())).await;
+    let created = calls::create(&client, &request(&[("FirmwareId", "f")], stamp(&client))).await;
     let read = calls::query_job(&client, &CallContext::default(), &"j".into()).await;
     (created, read.expect_err("no job was read"))
 }
@@ -135,14 +135,14 @@ async fn an_answer_in_xml_is_as_good_as_one_in_json() {
                     <Data><JobId>j1</JobId><UtcCreate>2024-05-04T06:22:19.566Z</UtcCreate></Data>\
                     </CreateOTAStaticUpgradeJobResponse>";
     let client = client(server(Play::Say(answer("200 OK", accepted))).await, Limits::default());
-    let created = calls::create(&client, &request(&[("FirmwareId", "f")], stamp())).await;
+    let created = calls::create(&client, &request(&[("FirmwareId", "f")], stamp(&client))).await;
     assert!(
         matches!(&created, Outcome::Accepted { job_id, request_id, .. } if job_id.as_str() == "j1" && request_id == "R")
     );
     let refused =
         "<Error><RequestId>R</RequestId><HostId>h</HostId><Code>Throttling.User</Code><Message>m</Message></Error>";
     let client = super::client(server(Play::Say(answer("400 Bad Request", refused))).await, Limits::default());
-    let created = calls::create(&client, &request(&[("FirmwareId", "f")], stamp())).await;
+    let created = calls::create(&client, &request(&[("FirmwareId", "f")], stamp(&client))).await;
     assert!(matches!(&created, Outcome::Rejected(e) if e.class == Class::Transient && e.message == "m"), "{created:?}");
     assert!(
         client.quota().held_until(Operation::CreateOTAStaticUpgradeJob).is_some(),

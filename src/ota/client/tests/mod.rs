@@ -73,13 +73,13 @@ fn request(parameters: &[(&str, &str)], stamp: Option<Stamp>) -> Request {
     Request { operation: Operation::CreateOTAStaticUpgradeJob, parameters, stamp }
 }
 
-fn stamp() -> Option<Stamp> {
-    stamped(Signature::V1)
+fn stamp(client: &Client) -> Option<Stamp> {
+    stamped(client, Signature::V1)
 }
 
-fn stamped(signature: Signature) -> Option<Stamp> {
+fn stamped(client: &Client, signature: Signature) -> Option<Stamp> {
     let at = "2026-01-02T03:04:05.678Z".parse().unwrap();
-    Some(Stamp { nonce: "0123456789abcdef".into(), at, signature })
+    Some(Stamp { nonce: "0123456789abcdef".into(), at, signature, sender: client.sender() })
 }
 
 fn ok(_: usize) -> Response<Body> {
@@ -126,7 +126,7 @@ async fn a_stamp_makes_the_request_repeat_byte_for_byte() {
     let cloud = Cloud::start(ok).await;
     let client = client(cloud.port, Limits::default());
     for _ in 0..2 {
-        client.exchange(&request(&[("FirmwareId", "f")], stamp())).await.unwrap();
+        client.exchange(&request(&[("FirmwareId", "f")], stamp(&client))).await.unwrap();
     }
     for _ in 0..2 {
         client.exchange(&request(&[("FirmwareId", "f")], None)).await.unwrap();
@@ -159,7 +159,7 @@ async fn raw(signature: Signature) -> Vec<String> {
     for _ in 0..2 {
         // Another client, as another replica has.
         let client = client(port, Limits::default());
-        client.exchange(&request(&[("FirmwareId", "a b")], stamped(signature))).await.unwrap();
+        client.exchange(&request(&[("FirmwareId", "a b")], stamped(&client, signature))).await.unwrap();
     }
     // Ports differ from test to test, and are all that does.
     server.await.unwrap().into_iter().map(|text| text.replace(&format!(":{port}"), ":PORT")).collect()
@@ -204,6 +204,23 @@ async fn a_v3_request_is_signed_as_the_gateway_checks_it() {
 }
 
 #[tokio::test]
+async fn a_stamped_request_of_another_sender_is_not_sent() {
+    let cloud = Cloud::start(ok).await;
+    let client = client(cloud.port, Limits::default());
+    let sender = client.sender();
+    for other in [
+        Sender { access_key: "other".into(), ..sender.clone() },
+        Sender { endpoint: "http://127.0.0.1/".into(), ..sender.clone() },
+        Sender { region: None, ..sender },
+    ] {
+        let stamp = stamp(&client).map(|stamp| Stamp { sender: other, ..stamp });
+        let result = client.exchange(&request(&[], stamp)).await;
+        assert!(matches!(&result, Err(NoAnswer::NotSent(why)) if why.contains("other keys")), "{result:?}");
+    }
+    assert_eq!(cloud.queries(), [""; 0]);
+}
+
+#[tokio::test]
 async fn an_answer_arrives_with_its_clocks_and_pause() {
     let cloud = Cloud::start(|n| {
         let mut response = Response::builder().status(418).header("date", "Fri, 02 Jan 2026 03:04:05 GMT");
@@ -239,7 +256,7 @@ fn pauses_are_positive_milliseconds_and_capped() {
 async fn silence_is_lost_and_names_no_url() {
     let cloud = Cloud::start(ok).await;
     let client = client(cloud.port, Limits { total: Duration::from_millis(200), ..Limits::default() });
-    match client.exchange(&request(&[("Stall", "1")], stamp())).await {
+    match client.exchange(&request(&[("Stall", "1")], stamp(&client))).await {
         Err(NoAnswer::Lost(why)) => {
             assert!(why.contains("timed out"), "{why}");
             assert!(!why.contains("Signature") && !why.contains("CAIS"), "{why}");
@@ -255,7 +272,7 @@ async fn without_a_permit_nothing_is_sent_and_a_stamped_request_asks_for_its_who
     let limits = Limits { stamped: Duration::from_secs(3), ..Limits::default() };
     let client = client(cloud.port, limits).permitted(Permit::new(|longest| longest < Duration::from_secs(3)));
     client.exchange(&request(&[], None)).await.unwrap();
-    let result = client.exchange(&request(&[], stamp())).await;
+    let result = client.exchange(&request(&[], stamp(&client))).await;
     assert!(matches!(&result, Err(NoAnswer::NotSent(why)) if why.contains("replica")), "{result:?}");
     assert_eq!(cloud.queries().len(), 1);
 }
@@ -264,7 +281,8 @@ async fn without_a_permit_nothing_is_sent_and_a_stamped_request_asks_for_its_who
 async fn a_refused_connection_is_not_sent() {
     // A port that was free a moment ago.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    match client(port, Limits::default()).exchange(&request(&[], stamp())).await {
+    let client = client(port, Limits::default());
+    match client.exchange(&request(&[], stamp(&client))).await {
         Err(NoAnswer::NotSent(why)) => assert!(!why.contains("Signature"), "{why}"),
         other => panic!("{other:?}"),
     }
@@ -280,7 +298,8 @@ async fn a_connection_that_breaks_after_the_request_is_lost() {
             stream.try_read(&mut [0; 16]).unwrap();
         }
     });
-    let result = client(port, Limits::default()).exchange(&request(&[], stamp())).await;
+    let client = client(port, Limits::default());
+    let result = client.exchange(&request(&[], stamp(&client))).await;
     assert!(matches!(result, Err(NoAnswer::Lost(_))), "{result:?}");
 }
 
@@ -312,7 +331,7 @@ async fn a_throttle_holds_the_next_call_and_turns_a_stamped_one_away() {
     let client = client(cloud.port, Limits { patience: Duration::from_millis(100), ..Limits::default() });
     client.exchange(&request(&[], None)).await.unwrap();
     let refused = clock::monotonic();
-    let result = client.exchange(&request(&[], stamp())).await;
+    let result = client.exchange(&request(&[], stamp(&client))).await;
     assert!(matches!(&result, Err(NoAnswer::NotSent(why)) if why.contains("quota")), "{result:?}");
     client.exchange(&request(&[], None)).await.unwrap();
     assert!(refused.elapsed() >= Duration::from_millis(900), "{:?}", refused.elapsed());
