@@ -9,7 +9,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, Percent, Span, Time};
+use super::{Condition, Percent, Signature, Span, Time};
 
 pub use super::job_view::JobView;
 
@@ -72,6 +72,10 @@ pub struct FirmwareRolloutStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(max = 128)))]
     pub beside: Vec<String>,
+    /// Policies of earlier runs that stand until this run's firmware has its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
+    pub standing: Vec<StandingPolicy>,
     /// Why the last value of `fota.dev/adopt` was not obeyed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
@@ -342,6 +346,20 @@ pub struct Claim {
     pub call: Call,
 }
 
+/// The dynamic job of an earlier run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StandingPolicy {
+    /// JobId.
+    #[schemars(length(max = 128))]
+    pub id: String,
+    /// The run that made it.
+    pub run: i64,
+    /// The version that it gives.
+    #[schemars(length(max = 64))]
+    pub version: String,
+}
+
 /// A job that there should not be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -387,6 +405,9 @@ pub struct Call {
     /// Digest of the access key id.
     #[schemars(length(max = 32))]
     pub access_key: String,
+    /// How it is signed; absent in claims of versions that knew V1 only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
 }
 
 /// Device names by digest.

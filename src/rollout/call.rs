@@ -341,6 +341,7 @@ pub fn call(source: &Source) -> Call {
         region: account.region.clone(),
         instance_id: account.instance_id.clone(),
         access_key: account.access_key.clone(),
+        signature: Some(account.signature),
     }
 }
 

@@ -3,8 +3,8 @@
 //! The create calls take no idempotency token, and an answer can be lost (ota-api: section 12). So the claim carries
 //! the whole call; its tag finds the job again, and its nonce and timestamp make a repetition byte-identical.
 
-use crate::api::Time;
 use crate::api::status::{Call, Claim, DeviceList};
+use crate::api::{Signature, Time};
 use crate::ota::{Operation, Params, Request, Sender, Stamp};
 
 use super::revision;
@@ -76,7 +76,12 @@ pub fn request(claim: &Claim, devices: &[String]) -> Option<Request> {
     Some(Request {
         operation,
         parameters,
-        stamp: Some(Stamp { nonce: nonce(&claim.token, claim.epoch), at: claim.at.0, sender: sender(&claim.call) }),
+        stamp: Some(Stamp {
+            nonce: nonce(&claim.token, claim.epoch),
+            at: claim.at.0,
+            signature: claim.call.signature.unwrap_or(Signature::V1),
+            sender: sender(&claim.call),
+        }),
     })
 }
 

@@ -11,7 +11,7 @@ use super::observed::{Account, Empty, JobReading, Listed, Observed, Sends, Ticke
 use super::{absorb, stage};
 use crate::api::account::Edition;
 use crate::api::status::{Ledger, Phase, StageState};
-use crate::api::{FINALIZER, FirmwareRollout, Replay};
+use crate::api::{FINALIZER, FirmwareRollout, Replay, Signature};
 use crate::ota::firmware::{Firmware, FirmwareStatus};
 use crate::ota::id::{FirmwareId, JobId};
 use crate::ota::job::{Job, JobStatus, JobType};
@@ -67,6 +67,8 @@ fn observed(status: FirmwareStatus) -> Observed {
         region: Some("r".into()),
         instance_id: Some("iot-1".into()),
         access_key: "k".into(),
+        principal: "k".into(),
+        signature: Signature::V3,
         list_lag: Duration::from_secs(1),
         replay: Replay::Nonce,
         tag_echoed: true,
@@ -281,6 +283,9 @@ fn a_ticket_decides_what_becomes_of_a_claim() {
     let empty =
         |seconds: u64| Empty { asked: Duration::from_secs(seconds), date: Some(at(i64::try_from(seconds).unwrap())) };
     seen.lookup.empty = vec![empty(1)];
+    assert_eq!(decide(&rollout, &seen, at(1)).act, Act::Replay(request.clone()));
+    // It is signed as the claim says, whatever the account says by now.
+    seen.account.as_mut().unwrap().as_mut().unwrap().signature = Signature::V1;
     assert_eq!(decide(&rollout, &seen, at(1)).act, Act::Replay(request));
     // It is not repeated where its nonce may be forgotten, or counts for nothing, and no other is made before its end.
     let ended = vec![empty(1), empty(959), empty(960)];

@@ -101,7 +101,7 @@ fn dynamic_group(_: &[String], stage: &Stage, account: &Account, _: &Firmware) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{FirmwareRolloutSpec, Replay};
+    use crate::api::{FirmwareRolloutSpec, Replay, Signature};
     use crate::ota::firmware::FirmwareStatus;
     use crate::ota::id::FirmwareId;
     use crate::rollout::stage::plan;
@@ -118,6 +118,8 @@ mod tests {
             replay: Replay::Settle,
             tag_echoed: true,
             edition: Edition::Current,
+            principal: "k".into(),
+            signature: Signature::V1,
         }
     }
 

@@ -75,7 +75,7 @@ pub fn combined(stage: &StageStatus, counts: &[Ledger]) -> Ledger {
     for (job, c) in stage.jobs.iter().zip(counts) {
         if job.attempt == stage.attempt {
             sum = super::decide::add(sum, c);
-        } else if stage.kind == StageKind::Full {
+        } else if matches!(stage.kind, StageKind::Full | StageKind::Dynamic) {
             // The later job takes everyone who is not there yet.
             sum.at_target += c.at_target;
         } else {
@@ -85,7 +85,7 @@ pub fn combined(stage: &StageStatus, counts: &[Ledger]) -> Ledger {
         }
     }
     let retried: i64 = stage.retries.iter().map(|r| i64::from(r.devices.count)).sum();
-    if stage.attempt > 1 && stage.kind != StageKind::Full {
+    if stage.attempt > 1 && !matches!(stage.kind, StageKind::Full | StageKind::Dynamic) {
         // Ended after the list was closed: retried by nobody, so whatever it was it counts against the step.
         sum.failed += (unfinished - retried).max(0);
     }

@@ -8,6 +8,7 @@ use crate::api::delivery::Delivery;
 use crate::api::rollout::{DynamicFull, Gate, Group, Schedule};
 use crate::api::status::{Claim, EffectiveStage, FirmwareRolloutStatus, Phase, StageKind, StageState, StageStatus};
 use crate::api::{FULL, FirmwareRolloutSpec, Percent, VERIFY};
+use crate::ota::id::JobId;
 
 use super::{edits, effective, owner};
 
@@ -247,6 +248,17 @@ pub fn next<'a>(plan: &'a [Stage], stages: &[StageStatus]) -> Option<&'a Stage> 
     let over = |stage: &Stage| stages.iter().any(|s| s.name == stage.name && ended(s.state));
     let first = plan.iter().rposition(over).map_or(0, |last| last + 1);
     plan.get(first)
+}
+
+/// Whether a job was made with a schedule: its tasks wait for their time, and a cancel has to name them apart.
+pub fn is_scheduled(status: Option<&FirmwareRolloutStatus>, job: &JobId) -> bool {
+    let mut jobs = status.iter().flat_map(|s| &s.stages).flat_map(|s| &s.jobs);
+    jobs.any(|j| j.id == job.as_str() && j.view.as_ref().is_some_and(|v| v.utc_schedule_time.is_some()))
+}
+
+/// Whether it is a standing policy, which gives devices the firmware until it is cancelled.
+pub fn stands(stage: &StageStatus) -> bool {
+    stage.kind == StageKind::Dynamic && stage.state == StageState::Running
 }
 
 /// Whether the run went back to firmware that was complete before: it has nothing to do, and no stages.

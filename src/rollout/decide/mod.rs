@@ -6,6 +6,7 @@
 mod adopting;
 mod claimed;
 mod leaving;
+mod policy;
 mod retrying;
 mod running;
 mod starting;
@@ -16,7 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::api::rollout::DeletionPolicy;
 use crate::api::status::{
     Claim, Duplicate, Effective, EffectiveStage, FirmwareRolloutStatus, JobStatus, LastCompleted, Ledger, Phase,
-    Progress, RetryList, StageKind, StageState, StageStatus,
+    Progress, RetryList, StageKind, StageState, StageStatus, StandingPolicy,
 };
 use crate::api::{ABORT, ADOPT, FINALIZER, FirmwareRollout, ORPHAN, Percent, RETRY, Replay, Span, TAG_KEY, Time};
 use crate::ota::Request;
@@ -38,8 +39,6 @@ use super::{absorb, bounds, claim, effective, firmware, preflight, retry, revisi
 pub const MAX_SKEW: SignedDuration = SignedDuration::from_secs(60);
 /// After this by the cloud's clock no copy of a create is accepted any more: the timestamp window and a margin.
 pub const EPOCH_EXPIRY: SignedDuration = SignedDuration::from_secs(16 * 60);
-/// A cancel that shows no effect after this long is sent again.
-const CANCEL_AGAIN: SignedDuration = SignedDuration::from_secs(3);
 
 /// At most one effect.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,6 +55,8 @@ pub enum Act {
     Replay(Box<Request>),
     /// Use up the ticket and write the status without its claim: nothing was or will be sent.
     Withdraw,
+    /// Cancel a dynamic job: it gives no device a task any more. Its tasks stay.
+    EndPolicy(JobId),
     /// Cancel a job's tasks in these states.
     Cancel(JobId, Pending),
     /// Remove our finalizer.
@@ -327,7 +328,8 @@ impl<'a> Draft<'a> {
         }
         let gray = gray_jobs(&self.status.stages);
         let declared = self.status.stages.iter().filter_map(|s| s.percent).max();
-        let full = self.status.stages.iter().any(|s| s.kind == StageKind::Full && !s.jobs.is_empty());
+        let last = |kind| matches!(kind, StageKind::Full | StageKind::Dynamic);
+        let full = self.status.stages.iter().any(|s| last(s.kind) && !s.jobs.is_empty());
         let upgrades = self.status.stages.iter().filter(|s| s.kind != StageKind::Verify);
         let first = upgrades.flat_map(|s| &s.jobs).next().map(|job| job.id.clone());
         let same_run = |counted: &&RunLedger| first.as_deref() == Some(counted.first.as_str());
@@ -381,6 +383,7 @@ impl<'a> Draft<'a> {
     }
 
     fn begin(&mut self) {
+        self.keep_policy();
         // Devices that are under way go on in them, and the new run may have the same package.
         let live =
             |job: &&JobStatus| job.view.as_ref().is_none_or(|v| !CloudStatus::from_text(&v.job_status).is_terminal());
@@ -414,7 +417,7 @@ impl<'a> Draft<'a> {
             Some(s) => match s.kind {
                 StageKind::Verify => Phase::Verifying,
                 StageKind::Percent | StageKind::Devices | StageKind::Group => Phase::Gray,
-                StageKind::Full => Phase::Full,
+                StageKind::Full | StageKind::Dynamic => Phase::Full,
             },
         });
     }

@@ -37,7 +37,8 @@ impl<'a> Draft<'a> {
 
     /// `until` has passed: the policy is cancelled, then the tasks that were never begun.
     fn close(&mut self, index: usize, now: Timestamp) -> Decision {
-        let told = || Situation::waiting("PolicyEnding", "full.dynamic.until has passed: the policy is being cancelled");
+        let told =
+            || Situation::waiting("PolicyEnding", "full.dynamic.until has passed: the policy is being cancelled");
         let Some(entry) = self.status.stages.get(index).cloned() else { return self.launch() };
         if let Some(act) = self.ending(entry.jobs.iter().map(|j| &j.id)) {
             return (act, told());
@@ -105,8 +106,9 @@ impl<'a> Draft<'a> {
 
     /// Takes note of the run's policy before the run is left: it stands until the new firmware's run is done.
     pub(super) fn keep_policy(&mut self) {
-        let standing = |s: &&StageStatus| s.kind == StageKind::Dynamic && s.state == StageState::Running;
-        let Some(job) = self.status.stages.iter().find(standing).and_then(|s| s.jobs.last()) else { return };
+        let Some(job) = self.status.stages.iter().find(|s| stage::stands(s)).and_then(|s| s.jobs.last()) else {
+            return;
+        };
         let version = self.status.firmware.as_ref().map(|f| f.version.clone()).unwrap_or_default();
         self.status.standing.push(StandingPolicy { id: job.id.clone(), run: self.status.run, version });
     }

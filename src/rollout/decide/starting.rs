@@ -5,6 +5,11 @@ use crate::rollout::call::{Source, call};
 use super::retrying::Taken;
 use super::*;
 
+/// Least time between a scheduled job's making and its start.
+const SCHEDULE_AHEAD: SignedDuration = SignedDuration::from_mins(5);
+/// Most time between them.
+const SCHEDULE_AT_MOST: SignedDuration = SignedDuration::from_hours(7 * 24);
+
 /// What of a stage one claim takes.
 pub(super) struct Share {
     /// Part of the attempt, from 1.
@@ -21,7 +26,9 @@ impl<'a> Draft<'a> {
             if let Some(decision) = self.missing() {
                 return decision;
             }
-            let Some(next) = stage::next(&self.plan, &self.status.stages).cloned() else { return self.complete() };
+            let Some(next) = stage::next(&self.plan, &self.status.stages).cloned() else {
+                return self.retire().unwrap_or_else(|| self.complete());
+            };
             if let Some(decision) = self.unlike(&next) {
                 return decision;
             }
@@ -113,6 +120,9 @@ impl<'a> Draft<'a> {
             Err(decision) => return Ok(*decision),
         };
         if let Some(decision) = self.verification(next, index, &firmware)? {
+            return Ok(decision);
+        }
+        if let Some(decision) = self.untimely(next) {
             return Ok(decision);
         }
         if let Some((reason, because)) = preflight::obstacle(&self.sources(), next, &account, &firmware) {
@@ -247,6 +257,36 @@ impl<'a> Draft<'a> {
             s.refusal = None;
         });
         (Act::Claim, Situation::waiting("Creating", format!("creating the job of stage {}", next.name)))
+    }
+
+    /// What the cloud's clock says against making a stage's job now (ota-api: section 3).
+    fn untimely(&self, next: &Stage) -> Option<Decision> {
+        let until = next.target.policy.as_ref().and_then(|policy| policy.until);
+        let times = (until, next.target.schedule.as_ref().map(|schedule| schedule.start));
+        if times == (None, None) {
+            return None;
+        }
+        let name = &next.name;
+        let Some(now) = self.observed.fleet else {
+            return Some(wait("ReadingFirmware", "the cloud's clock is not known yet"));
+        };
+        if let Some(until) = until.filter(|until| until.0 <= now) {
+            let because =
+                format!("full.dynamic.until ({until}) passed before stage {name} was reached: write a later time");
+            return Some(stall("PolicyOver", because));
+        }
+        let start = times.1?;
+        if start.0.duration_since(now) < SCHEDULE_AHEAD {
+            let because = format!(
+                "stage {name} was reached less than 5 minutes before schedule.start ({start}), or later: the cloud takes \
+                 no such job; write a later start"
+            );
+            return Some(stall("ScheduleMissed", because));
+        }
+        let earliest = start.0.checked_sub(SCHEDULE_AT_MOST).ok().filter(|at| *at > now)?;
+        let because =
+            format!("the cloud takes the job of stage {name} no earlier than 7 days before schedule.start ({start})");
+        Some((Act::Wait, Situation::waiting("ScheduleAhead", because).until(Some(earliest))))
     }
 
     /// The run's source versions; none: any.
