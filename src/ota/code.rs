@@ -66,6 +66,15 @@ pub const INVALID_TIME_STAMP_EXPIRED: &str = "InvalidTimeStamp.Expired";
 /// The STS token has expired (8.1).
 pub const INVALID_SECURITY_TOKEN_EXPIRED: &str = "InvalidSecurityToken.Expired";
 
+/// The RAM policy does not allow the action; from the gateway (8.1, section 11).
+pub const FORBIDDEN_RAM: &str = "Forbidden.RAM";
+/// The RAM policy does not allow the action; from the product (8.2, section 11).
+pub const RAM_ACTION_PERMISSION_DENY: &str = "iot.common.RamActionPermissionDeny";
+/// The instance id is wrong, or missing where there is one; from another layer (1.2).
+pub const SRE_INSTANCE_NOT_FOUND: &str = "iot.Sre.IotInstanceNotFound";
+/// The endpoint does not know the operation (8.1).
+pub const INVALID_API_NOT_FOUND: &str = "InvalidApi.NotFound";
+
 /// Ours: the request never left this machine.
 pub const NOT_SENT: &str = "NotSent";
 /// Ours: the request may have left, and no answer came.
@@ -122,14 +131,14 @@ const CATALOGUE: &[(Class, &[&str])] = &[
             "InvalidParameter",
             "InvalidParameter.Format",
             "UnsupportedParameter",
-            "InvalidApi.NotFound",
+            INVALID_API_NOT_FOUND,
             "InvalidAction",
             "NoSuchVersion",
             "InvalidProduct.NotFound",
             "UnsupportedHTTPMethod",
             "InvalidProtocol.NeedSsl",
             "Forbidden",
-            "Forbidden.RAM",
+            FORBIDDEN_RAM,
             "NoPermission",
             "Forbidden.RiskControl",
         ],
@@ -141,10 +150,10 @@ const CATALOGUE: &[(Class, &[&str])] = &[
             "iot.system.UidNotFound",
             "iot.system.IllegalRequest",
             "iot.system.BillIsOverDue",
-            "iot.Sre.IotInstanceNotFound",
+            SRE_INSTANCE_NOT_FOUND,
             "iot.common.InvalidPageParams",
             "iot.common.InvalidTenant",
-            "iot.common.RamActionPermissionDeny",
+            RAM_ACTION_PERMISSION_DENY,
             "iot.common.AuthActionPermissionDeny",
             "iot.common.APINotSupportedInInstance",
             "iot.common.InvalidFormattedParameter",
@@ -244,6 +253,19 @@ pub fn class_of(code: &str, http_status: u16) -> Class {
 /// Whether the account's quota refused the call, before any work (8.1).
 pub fn is_throttling(code: &str, http_status: u16) -> bool {
     code == "Throttling" || code.starts_with("Throttling.") || http_status == 429
+}
+
+/// Whether a permission is missing, whichever layer says so (8.1, 8.2).
+pub fn is_denial(code: &str) -> bool {
+    [FORBIDDEN_RAM, "Forbidden", "NoPermission", RAM_ACTION_PERMISSION_DENY, "iot.common.AuthActionPermissionDeny"]
+        .contains(&code)
+}
+
+/// Whether the access key itself is refused: unknown, disabled, with a wrong secret or token (8.1).
+pub fn is_bad_key(code: &str) -> bool {
+    ["InvalidAccessKeyId.", "InvalidSecurityToken.", SIGNATURE_DOES_NOT_MATCH, "IncompleteSignature"]
+        .iter()
+        .any(|family| code.starts_with(family))
 }
 
 /// Whether two codes are the same one. Product codes are seen with the prefixes `iot.firmware.` and `iot.ota.`, and

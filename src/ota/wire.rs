@@ -61,7 +61,7 @@ pub(super) fn judge(answer: &Answer) -> Result<Document, CallError> {
 }
 
 /// Whether the account's quota refused the call. Cheap for large bodies: those are never refusals.
-pub(super) fn throttled(http_status: u16, body: &[u8]) -> bool {
+pub fn throttled(http_status: u16, body: &[u8]) -> bool {
     let root = if body.len() < 64 * 1024 { serde_json::from_slice::<Value>(body).ok() } else { None };
     let code = root.as_ref().and_then(Value::as_object).and_then(|root| Node(root).text("Code")).unwrap_or_default();
     code::is_throttling(&code, http_status)
