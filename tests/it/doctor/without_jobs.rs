@@ -159,7 +159,6 @@ fn the_text_report_has_a_line_for_each_finding() {
     let bench = Bench::new("doctor-text", &json!({"accounts": [account]}), &json!({}));
     let output = bench.command(&["--product", PRODUCT]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    eprintln!("{text}");
     for start in
         ["ok       Clock  ", "FAILS    Actions  ", "unknown  ListLag  ", "rollouts of this account go by replay Nonce"]
     {
