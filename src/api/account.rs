@@ -217,6 +217,18 @@ impl Diagnosis {
 
 /// Names of findings.
 pub mod finding {
+    /// Somebody who speaks the OTA API answers at the endpoint.
+    pub const ENDPOINT: &str = "Endpoint";
+    /// The cloud takes the access key.
+    pub const KEYS: &str = "Keys";
+    /// The instance id is right, or rightly missing.
+    pub const INSTANCE: &str = "Instance";
+    /// The product has packages that the account sees.
+    pub const PRODUCT: &str = "Product";
+    /// The package that was asked about is there.
+    pub const PACKAGE: &str = "Package";
+    /// The account's quota leaves room.
+    pub const QUOTA: &str = "Quota";
     /// The cloud's clock and ours agree.
     pub const CLOCK: &str = "Clock";
     /// The access key may call what rollouts call.

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::Call;
 use super::answer::Refusal;
 use super::parameters::Given;
-use super::switches::{NonceBurnedBy, Switches};
+use super::switches::{DeniedBy, NonceBurnedBy, Switches};
 use crate::cloud::fleet::Account;
 use crate::ota::Operation;
 use crate::ota::sign::canonical_query;
@@ -94,6 +94,9 @@ impl Gateway {
             Refusal::gateway(404, "InvalidApi.NotFound", message)
         };
         let operation = Operation::from_name(required(given, "Action")?).ok_or_else(no_api)?;
+        if caller.account.denied.iter().any(|denied| denied == operation.name()) {
+            return Err(not_allowed(operation, switches.denied_by));
+        }
         if let Some(absent) = mandatory(operation).iter().find(|name| !given.has(name)) {
             return Err(Refusal::missing(absent));
         }
@@ -147,6 +150,14 @@ impl Nonces {
         if self.until.insert(nonce.to_owned(), now + FRESH_MS).is_none() {
             self.order.push_back((now + FRESH_MS, nonce.to_owned()));
         }
+    }
+}
+
+fn not_allowed(operation: Operation, by: DeniedBy) -> Refusal {
+    let message = format!("You are not authorized to do this action: iot:{operation}.");
+    match by {
+        DeniedBy::Gateway => Refusal::gateway(403, "Forbidden.RAM", message),
+        DeniedBy::Product => Refusal::product("iot.common.RamActionPermissionDeny", message),
     }
 }
 

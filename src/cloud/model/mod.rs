@@ -23,13 +23,13 @@ mod switches;
 mod tests;
 mod world;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 pub use jobs::Failures;
 pub use report::{DevicesReport, JobReport, Ledger, LedgerQuery};
 pub use switches::{
-    BusyDevices, Completion, DestinationInArray, Edition, EmptyList, GrayBase, JobEnd, ListOrder, NonceBurnedBy,
-    Switches, VerifiedAgain, VerifyVerdict,
+    BusyDevices, Completion, DeniedBy, DestinationInArray, Edition, EmptyList, GrayBase, JobEnd, ListOrder,
+    NonceBurnedBy, Switches, VerifiedAgain, VerifyVerdict,
 };
 
 use self::answer::{Done, Refusal};
@@ -254,6 +254,11 @@ impl Cloud {
     /// The faults in force.
     pub fn faults(&self) -> &Faults {
         &self.world.faults
+    }
+
+    /// How far its clocks are ahead of this machine's.
+    pub fn clock_ahead(&self) -> SignedDuration {
+        SignedDuration::try_from_secs_f64(self.world.switches.clock_ahead_seconds).unwrap_or_default()
     }
 
     /// Changes some faults; says which value is out of bounds.

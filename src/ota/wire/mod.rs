@@ -75,6 +75,11 @@ pub(super) fn fields(body: &[u8]) -> Option<Map<String, Value>> {
     }
 }
 
+/// Whether the account's quota refused a call.
+pub fn throttled(answer: &Answer) -> bool {
+    code::is_throttling(&code_of(&answer.body).unwrap_or_default(), answer.http_status)
+}
+
 /// The code of a refusal; none: a body without one, or a long one, which is never a refusal.
 pub(super) fn code_of(body: &[u8]) -> Option<String> {
     let root = if body.len() < 64 * 1024 { fields(body) } else { None };
