@@ -63,6 +63,10 @@ pub struct FirmwareRolloutSpec {
     /// Start nothing new and promote nothing. A running job goes on: the cloud has no pause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
+    /// What a new firmware does to a run under way: `Replace` (the default) stops it and cancels its pending tasks, `Queue`
+    /// lets it go on to its end first. Going back to the last completed firmware always stops it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supersede: Option<Supersede>,
     /// What deleting this rollout does to its jobs: `Cancel` (the default) their pending tasks, or `Orphan`: leave them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
@@ -89,6 +93,15 @@ pub struct FirmwareRolloutSpec {
     /// Everyone who is left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub full: Option<Full>,
+}
+
+/// What a new firmware does to a run under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Supersede {
+    /// It is stopped, and its pending tasks are cancelled.
+    Replace,
+    /// It goes on to its end, with the steps that it was started with.
+    Queue,
 }
 
 /// What deleting a rollout does to its jobs.

@@ -133,6 +133,10 @@ pub struct PinnedFirmware {
 pub struct Effective {
     /// The account's `listLag`.
     pub list_lag: Span,
+    /// SrcVersion.N of the run's jobs; none: any version.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10), inner(length(max = 64)))]
+    pub source_versions: Vec<String>,
     /// Settings of the stages.
     #[schemars(length(max = 24), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub stages: Vec<EffectiveStage>,
@@ -160,6 +164,14 @@ pub struct EffectiveStage {
     pub soak: Span,
     /// When a device counts as silent.
     pub silent_after: Span,
+    /// Hash of whom it targets, as declared; once it has started: as it was started with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub targets: Option<String>,
+    /// Hash of its delivery, as declared; once it has started: as it was started with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub delivery: Option<String>,
 }
 
 /// Devices by class; each counts once, in the first class that fits.

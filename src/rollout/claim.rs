@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::api::rollout::Overwrite;
 use crate::api::status::{Call, Claim, DeviceList, StageKind};
-use crate::api::{FirmwareRolloutSpec, Percent, Signature, TAG_KEY, Time};
+use crate::api::{Percent, Signature, TAG_KEY, Time};
 use crate::ota::{Operation, Params, Request, Sender, Stamp};
 
 use super::observed::Account;
@@ -62,9 +62,10 @@ pub fn device_list(names: &[String]) -> Option<DeviceList> {
     Some(DeviceList { count, digest: revision::hex(names.iter().map(String::as_str), 16) })
 }
 
-/// The call of a stage: the only place where a spec becomes wire parameters (ota-api: sections 2 and 3).
+/// The call of a stage: the only place where what is declared becomes wire parameters (ota-api: sections 2 and 3).
 pub fn call(
-    spec: &FirmwareRolloutSpec,
+    product_key: &str,
+    source_versions: &[String],
     stage: &Stage,
     firmware_id: &str,
     account: &Account,
@@ -74,7 +75,7 @@ pub fn call(
     let mut parameters = BTreeMap::new();
     let mut set = |name: &str, value: String| parameters.insert(name.to_owned(), value);
     set("FirmwareId", firmware_id.to_owned());
-    set("ProductKey", spec.product_key.clone());
+    set("ProductKey", product_key.to_owned());
     if let Some(instance) = &account.instance_id {
         set("IotInstanceId", instance.clone());
     }
@@ -91,7 +92,7 @@ pub fn call(
             set("GrayPercent", percent.to_string());
         }
         if stage.kind != StageKind::Devices {
-            for (n, version) in (1..).zip(spec.source_versions.iter().flatten()) {
+            for (n, version) in (1..).zip(source_versions) {
                 set(&format!("SrcVersion.{n}"), version.clone());
             }
         }

@@ -7,9 +7,11 @@
 pub mod absorb;
 pub mod claim;
 pub mod command;
+pub mod course;
 pub mod decide;
 #[cfg(test)]
 mod decide_tests;
+pub mod edits;
 pub mod effective;
 pub mod firmware;
 pub mod gate;

@@ -2,11 +2,11 @@
 //!
 //! Whether a transition should happen is `decide`'s business.
 
-use crate::api::rollout::Delivery;
+use crate::api::rollout::{Delivery, Gate};
 use crate::api::status::{EffectiveStage, FirmwareRolloutStatus, Phase, StageKind, StageState, StageStatus};
 use crate::api::{FULL, FirmwareRolloutSpec, Percent, VERIFY};
 
-use super::effective;
+use super::{edits, effective};
 
 /// One stage of the plan.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,39 +31,35 @@ pub fn plan(spec: &FirmwareRolloutSpec) -> Vec<Stage> {
     let mut stages = Vec::new();
     if let Some(verify) = &spec.verify {
         // A verification takes no rate and has no gate of its own: the package's status is the verdict.
-        let delivery = effective::delivery(None, None);
-        stages.push(Stage {
-            name: VERIFY.to_owned(),
-            kind: StageKind::Verify,
-            percent: None,
-            devices: verify.devices.clone(),
-            settings: effective::stage(VERIFY, None, &delivery, false),
-            delivery,
-        });
+        let written = effective::written(None, None);
+        stages.push(declared(VERIFY, StageKind::Verify, None, &verify.devices, None, written));
     }
     for step in spec.gray.iter().flatten() {
-        let delivery = effective::delivery(base, step.delivery.as_ref());
-        stages.push(Stage {
-            name: step.name.clone(),
-            kind: if step.percent.is_some() { StageKind::Percent } else { StageKind::Devices },
-            percent: step.percent,
-            devices: step.devices.clone().unwrap_or_default(),
-            settings: effective::stage(&step.name, step.gate.as_ref(), &delivery, false),
-            delivery,
-        });
+        let kind = if step.percent.is_some() { StageKind::Percent } else { StageKind::Devices };
+        let devices = step.devices.as_deref().unwrap_or_default();
+        let written = effective::written(base, step.delivery.as_ref());
+        stages.push(declared(&step.name, kind, step.percent, devices, step.gate.as_ref(), written));
     }
     if let Some(full) = &spec.full {
-        let delivery = effective::delivery(base, full.delivery.as_ref());
-        stages.push(Stage {
-            name: FULL.to_owned(),
-            kind: StageKind::Full,
-            percent: None,
-            devices: Vec::new(),
-            settings: effective::stage(FULL, full.gate.as_ref(), &delivery, true),
-            delivery,
-        });
+        let written = effective::written(base, full.delivery.as_ref());
+        stages.push(declared(FULL, StageKind::Full, None, &[], full.gate.as_ref(), written));
     }
     stages
+}
+
+fn declared(
+    name: &str,
+    kind: StageKind,
+    percent: Option<Percent>,
+    devices: &[String],
+    gate: Option<&Gate>,
+    written: Delivery,
+) -> Stage {
+    let hashes = (edits::targets(kind, percent, devices), edits::delivery(&written));
+    let delivery = effective::delivery(written);
+    let settings = effective::stage(name, gate, &delivery, kind == StageKind::Full);
+    let settings = EffectiveStage { targets: Some(hashes.0), delivery: Some(hashes.1), ..settings };
+    Stage { name: name.to_owned(), kind, percent, devices: devices.to_vec(), delivery, settings }
 }
 
 /// Whether a stage may go from one state to another. Every write is checked against this table.

@@ -7,8 +7,9 @@ use crate::api::rollout::FirmwareRef;
 use crate::api::status::{Claim, FirmwareRolloutStatus, Phase, StageKind, StageState};
 use crate::ota::id::JobId;
 
+use super::course::{self, Course};
 use super::observed::{Ticket, basis};
-use super::{effective, retry, revision, stage};
+use super::{effective, retry, stage};
 
 /// What to read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -67,9 +68,8 @@ pub fn wanted(rollout: &FirmwareRollout, ticket: Ticket) -> Wanted {
     let none = FirmwareRolloutStatus::default();
     let status = rollout.status.as_ref().unwrap_or(&none);
     let deleting = rollout.metadata.deletion_timestamp.is_some();
-    let plan = stage::plan(&rollout.spec);
-    let revision = revision::of_spec(&rollout.spec);
-    let same_run = status.revision.as_deref() == Some(revision.as_str());
+    let plan = course::plan(&rollout.spec, status);
+    let same_run = status.run > 0 && course::of(&rollout.spec, status) != Course::Superseded;
     let active = stage::active(&status.stages).map(|s| s.name.clone());
     let given_up = status.phase.is_some_and(Phase::is_given_up);
     let completed = status.phase == Some(Phase::Completed);
@@ -124,10 +124,7 @@ pub fn wanted(rollout: &FirmwareRollout, ticket: Ticket) -> Wanted {
     let left = !stage::reverted(status) && stage::next(&plan, &status.stages).is_some();
     let ahead = !same_run || left || active.is_some();
     if ahead && !deleting && !(given_up && same_run) {
-        wanted.firmware = Some(match &status.firmware {
-            Some(pinned) if same_run => FirmwareRef { id: Some(pinned.id.clone()), ..rollout.spec.firmware.clone() },
-            _ => rollout.spec.firmware.clone(),
-        });
+        wanted.firmware = Some(course::firmware(&rollout.spec, status));
     }
     wanted
 }

@@ -60,7 +60,7 @@ impl<'a> Draft<'a> {
         if self.status.phase == Some(Phase::Aborted) {
             return Err("the rollout was aborted");
         }
-        if self.status.revision.as_deref() != Some(&self.revision) {
+        if self.course() == Course::Superseded {
             return Err("the firmware changed");
         }
         let same = |a: &Account| a.sender() == claim::sender(&claim.call) && a.instance_id == claim.call.instance_id;

@@ -21,6 +21,10 @@ impl<'a> Draft<'a> {
                 let updated = self.status.progress.as_ref().map_or(0, |p| p.ledger.at_target);
                 self.begin();
                 let Some(last) = back else {
+                    self.obey();
+                    if self.status.phase == Some(Phase::Aborted) {
+                        return self.aborted();
+                    }
                     let decision = self.launch();
                     self.show_phase();
                     return decision;

@@ -13,8 +13,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::api::rollout::DeletionPolicy;
 use crate::api::status::{
-    Claim, Effective, FirmwareRolloutStatus, JobStatus, LastCompleted, Ledger, Phase, Progress, RetryList, StageKind,
-    StageState, StageStatus,
+    Claim, Effective, EffectiveStage, FirmwareRolloutStatus, JobStatus, LastCompleted, Ledger, Phase, Progress,
+    RetryList, StageKind, StageState, StageStatus,
 };
 use crate::api::{ABORT, ADOPT, FINALIZER, FirmwareRollout, ORPHAN, Percent, RETRY, Replay, Span, TAG_KEY, Time};
 use crate::ota::Request;
@@ -22,11 +22,13 @@ use crate::ota::firmware::{Firmware, FirmwareStatus};
 use crate::ota::id::JobId;
 
 use super::command::{self, Command};
+use super::course::{self, Course};
+use super::edits::{self, Edit};
 use super::gate::{self, GateInput, Verdict};
 use super::observed::{Account, JobReading, Observed, RunLedger, Ticket, Trouble, spell, view};
 use super::percent::{self, GrayJob, Plan};
 use super::stage::{self, Stage};
-use super::story::{Situation, tell};
+use super::story::{self, Situation, tell};
 use super::{absorb, claim, effective, firmware, retry, revision};
 
 /// Largest difference to the cloud's clock under which a claim may be made.
@@ -105,6 +107,7 @@ pub fn decide(rollout: &FirmwareRollout, observed: &Observed, now: Timestamp) ->
     };
     let because = situation.because.clone();
     tell(&mut draft.status, &situation, rollout.metadata.generation, now);
+    draft.tell_of_edits();
     Step { act, status: draft.status, because }
 }
 
@@ -143,6 +146,9 @@ struct Draft<'a> {
     rollout: &'a FirmwareRollout,
     observed: &'a Observed,
     now: Timestamp,
+    /// What the spec says.
+    declared: Vec<Stage>,
+    /// The plan in force: of a run that other firmware waits for, what it was started with.
     plan: Vec<Stage>,
     revision: String,
     status: FirmwareRolloutStatus,
@@ -152,13 +158,15 @@ struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     fn new(rollout: &'a FirmwareRollout, observed: &'a Observed, now: Timestamp) -> Self {
+        let status = rollout.status.clone().unwrap_or_default();
         let mut draft = Self {
             rollout,
             observed,
             now,
-            plan: stage::plan(&rollout.spec),
+            declared: stage::plan(&rollout.spec),
+            plan: course::plan(&rollout.spec, &status),
             revision: revision::of_spec(&rollout.spec),
-            status: rollout.status.clone().unwrap_or_default(),
+            status,
             absolved: false,
         };
         draft.status.observed_generation = rollout.metadata.generation;
@@ -169,6 +177,11 @@ impl<'a> Draft<'a> {
 
     fn generation(&self) -> i64 {
         self.rollout.metadata.generation.unwrap_or(0)
+    }
+
+    /// How the run stands to the spec by now.
+    fn course(&self) -> Course {
+        course::of(&self.rollout.spec, &self.status)
     }
 
     fn suspended(&self) -> bool {
@@ -198,6 +211,8 @@ impl<'a> Draft<'a> {
                 Command::Resume => self.status.paused = false,
                 Command::Pause => self.status.paused = true,
                 Command::Abort if stage::reverted(&self.status) => {}
+                // Kept for the run that begins: it is what a person wants stopped by now.
+                Command::Abort if self.course() == Course::Superseded => continue,
                 Command::Abort => {
                     if self.status.run == 0 {
                         self.begin();
@@ -207,6 +222,8 @@ impl<'a> Draft<'a> {
                 // Kept until it can be said what became of the create.
                 Command::Retry if unresolved.as_ref().is_some_and(|claim| !self.is_over(claim)) => continue,
                 Command::Retry if unresolved.is_some() => self.absolved = true,
+                // What is being left is not taken up again.
+                Command::Retry if self.course() == Course::Superseded => {}
                 Command::Retry if self.status.phase.is_some_and(Phase::is_given_up) => command::renew(&mut self.status),
                 Command::Retry => self.status.stages.iter_mut().for_each(|s| s.refusal = None),
                 Command::Adopt if unresolved.as_ref().is_some_and(|claim| claim.sent) => {
@@ -218,25 +235,54 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Settings as they apply now: gates of edited steps at once, and those of steps that an edit removed as they were.
+    /// Settings as they apply now. Those of a run that other firmware replaces, or waits for, stay as they were.
     fn show_effective(&mut self) {
-        let removed: Vec<_> = self
-            .status
-            .effective
-            .iter()
-            .flat_map(|e| &e.stages)
-            .filter(|s| self.plan.iter().all(|p| p.name != s.name))
-            .filter(|s| self.status.stages.iter().any(|st| st.name == s.name))
-            .cloned()
-            .collect();
+        let old = self.status.effective.take();
         let list_lag = match &self.observed.account {
             Some(Ok(account)) => Span::from_duration(account.list_lag),
-            _ => {
-                self.status.effective.as_ref().map_or(Span::from_duration(effective::LIST_LAG), |e| e.list_lag.clone())
-            }
+            _ => old.as_ref().map_or(Span::from_duration(effective::LIST_LAG), |e| e.list_lag.clone()),
         };
-        let stages = self.plan.iter().map(|s| s.settings.clone()).chain(removed).take(24).collect();
-        self.status.effective = Some(Effective { list_lag, stages });
+        self.status.effective = Some(match (self.course(), old) {
+            (Course::Queued | Course::Superseded, Some(old)) => Effective { list_lag, ..old },
+            (_, old) => {
+                let old = old.map(|e| e.stages).unwrap_or_default();
+                let source_versions = self.rollout.spec.source_versions.clone().unwrap_or_default();
+                let stages = edits::settings(&self.declared, &old, &self.status.stages);
+                Effective { list_lag, source_versions, stages }
+            }
+        });
+    }
+
+    /// The settings in force of a stage.
+    fn settings(&self, name: &str) -> Option<&EffectiveStage> {
+        self.status.effective.iter().flat_map(|e| &e.stages).find(|s| s.name == name)
+    }
+
+    /// How what the spec says of a stage differs from what is in force.
+    fn edits(&self, name: &str) -> Vec<Edit> {
+        edits::of(self.declared.iter().find(|s| s.name == name), self.settings(name))
+    }
+
+    /// Such differences as fields of the spec, for a sentence.
+    fn fields(&self, name: &str, edits: &[Edit]) -> String {
+        let declared = self.declared.iter().find(|s| s.name == name);
+        edits.iter().map(|edit| edits::field(name, declared, *edit)).collect::<Vec<_>>().join(", ")
+    }
+
+    /// What of the spec does not apply to the run, beside where the rollout stands.
+    fn tell_of_edits(&mut self) {
+        let generation = self.rollout.metadata.generation;
+        let course = self.course();
+        let queued = (course == Course::Queued).then(|| {
+            let version = self.status.firmware.as_ref().map_or("the firmware under way", |f| f.version.as_str());
+            format!("the new firmware waits until the run of {version} has ended; supersede: Replace starts it now")
+        });
+        story::remark(&mut self.status, story::QUEUED, "NewFirmwareWaits", queued, generation, self.now);
+        let ignored = if course == Course::Own { edits::ignored(&self.declared, &self.status) } else { Vec::new() };
+        let ignored = (!ignored.is_empty()).then(|| {
+            format!("what has started stays as it was started; not applied: spec.{}", ignored.join(", spec."))
+        });
+        story::remark(&mut self.status, story::EDITS_IGNORED, "StageStarted", ignored, generation, self.now);
     }
 
     /// Takes the readings over into the status.
@@ -279,11 +325,11 @@ impl<'a> Draft<'a> {
         if let Some(claim) = self.status.claim.clone() {
             return self.resolve(&claim);
         }
-        let begun = self.status.run > 0;
-        if begun && self.status.revision.as_deref() != Some(&self.revision) {
+        let course = self.course();
+        if course == Course::Superseded {
             return self.supersede();
         }
-        if !begun {
+        if self.status.run == 0 {
             self.begin();
         }
         match self.status.phase {
@@ -300,6 +346,10 @@ impl<'a> Draft<'a> {
             None => self.launch(),
         };
         self.show_phase();
+        if course == Course::Queued && self.course() == Course::Superseded {
+            // Its end is not what the spec declares.
+            return wait("Superseding", "the run has ended; the firmware that waited for it comes next");
+        }
         decision
     }
 
@@ -312,6 +362,9 @@ impl<'a> Draft<'a> {
         self.status.firmware = None;
         self.status.gate = None;
         self.status.progress = None;
+        self.status.effective = None;
+        self.plan = self.declared.clone();
+        self.show_effective();
     }
 
     fn show_phase(&mut self) {
@@ -406,9 +459,10 @@ impl<'a> Draft<'a> {
         let spec = &self.rollout.spec;
         match &self.observed.firmware {
             Some(Ok(firmware)) => {
+                let named = course::firmware(spec, &self.status);
                 let pinned = self.status.firmware.as_ref().is_none_or(|p| p.id == firmware.id.as_str());
                 // A reading of what an older spec named is no reading.
-                match firmware::choose(&spec.product_key, &spec.firmware, std::slice::from_ref(firmware)) {
+                match firmware::choose(&spec.product_key, &named, std::slice::from_ref(firmware)) {
                     Ok(chosen) if pinned => {
                         self.status.firmware = Some(firmware::pin(&chosen));
                         Ok(chosen)

@@ -96,7 +96,17 @@ impl<'a> Draft<'a> {
         if retry::parts_done(entry) >= retry::parts(entry) {
             return None;
         }
-        let next = self.plan.iter().find(|s| s.name == entry.name)?.clone();
+        let name = entry.name.clone();
+        // Every part of an attempt reaches its devices in the same way.
+        let edits: Vec<Edit> = self.edits(&name).into_iter().filter(|e| *e != Edit::Targets).collect();
+        let next = self.plan.iter().find(|s| s.name == name).filter(|_| edits.is_empty()).cloned();
+        let Some(next) = next else {
+            let because = format!(
+                "spec.{} was edited between two jobs of stage {name}: put it back, or annotate with {ABORT}, then {RETRY}",
+                self.fields(&name, &edits)
+            );
+            return Some(stall("EditedMeanwhile", because));
+        };
         self.start(&next, index).ok()
     }
 }

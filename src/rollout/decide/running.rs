@@ -33,8 +33,7 @@ impl<'a> Draft<'a> {
                 ),
             );
         }
-        let Some(mut settings) = self.status.effective.iter().flat_map(|e| &e.stages).find(|s| s.name == name).cloned()
-        else {
+        let Some(mut settings) = self.settings(name).cloned() else {
             return stall("InvalidSpec", format!("stage {name} has no settings"));
         };
         // The rate that the job really has, also when an edit changed the declared one since.
@@ -145,6 +144,11 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn is_last(&self, name: &str) -> bool {
-        self.plan.iter().position(|s| s.name == name).is_none_or(|at| at + 1 == self.plan.len())
+        let over = |entry: &StageStatus| StageStatus {
+            state: if entry.name == name { StageState::Passed } else { entry.state },
+            ..entry.clone()
+        };
+        let stages: Vec<_> = self.status.stages.iter().map(over).collect();
+        stage::next(&self.plan, &stages).is_none()
     }
 }

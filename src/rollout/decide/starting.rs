@@ -16,7 +16,13 @@ impl<'a> Draft<'a> {
     pub(super) fn launch(&mut self) -> Decision {
         // Bounded by the plan's length: each turn ends a stage or returns.
         for _ in 0..=self.plan.len() {
+            if let Some(decision) = self.missing() {
+                return decision;
+            }
             let Some(next) = stage::next(&self.plan, &self.status.stages).cloned() else { return self.complete() };
+            if let Some(decision) = self.unlike(&next) {
+                return decision;
+            }
             if self.status.phase == Some(Phase::Completed) {
                 // A step was added to a run that had completed: it goes on.
                 self.status.phase = Some(Phase::Pending);
@@ -27,6 +33,31 @@ impl<'a> Draft<'a> {
             }
         }
         stall("InvalidSpec", "the rollout's stages could not be ordered")
+    }
+
+    /// A stage that is to be tried again, and that an edit removed: how to make its job is not known any more.
+    fn missing(&self) -> Option<Decision> {
+        let planned = |name: &str| self.plan.iter().any(|s| s.name == name);
+        let again = |s: &&StageStatus| s.state == StageState::Pending && s.attempt > 1 && !planned(&s.name);
+        let name = &self.status.stages.iter().find(again)?.name;
+        let because =
+            format!("stage {name} is to be tried again, but spec.{} was removed: put it back", edits::path(name));
+        Some(stall("StepRemoved", because))
+    }
+
+    /// A stage of a run that other firmware waits for, and that the spec does not have as it was: its job would be
+    /// another one.
+    fn unlike(&self, next: &Stage) -> Option<Decision> {
+        let edits = if self.course() == Course::Queued { self.edits(&next.name) } else { Vec::new() };
+        if edits.is_empty() {
+            return None;
+        }
+        let because = format!(
+            "the new firmware waits for this run (supersede: Queue), but spec.{} came with it, and stage {} of this run              is not known otherwise: put it back until this run has ended, set supersede: Replace, or annotate with              {ABORT}",
+            self.fields(&next.name, &edits),
+            next.name,
+        );
+        Some(stall("QueueBlocked", because))
     }
 
     /// The entry of a stage that was reached.
@@ -168,7 +199,8 @@ impl<'a> Draft<'a> {
         let uid = self.rollout.metadata.uid.clone().unwrap_or_default();
         let part = claim::Part { uid: &uid, run: self.status.run, stage: &next.name, attempt, part };
         let token = claim::token(&part);
-        let spec = &self.rollout.spec;
+        let product_key = &self.rollout.spec.product_key;
+        let sources = self.status.effective.as_ref().map(|e| e.source_versions.clone()).unwrap_or_default();
         self.status.claim = Some(Claim {
             run: self.status.run,
             stage: next.name.clone(),
@@ -176,7 +208,7 @@ impl<'a> Draft<'a> {
             part: part.part,
             epoch,
             at: claim::at(self.now),
-            call: claim::call(spec, next, firmware.id.as_str(), account, &token, percent),
+            call: claim::call(product_key, &sources, next, firmware.id.as_str(), account, &token, percent),
             token,
             succeeded_before: percent::succeeded(&gray_jobs(&self.status.stages)),
             sent: false,
@@ -194,10 +226,11 @@ impl<'a> Draft<'a> {
             self.status.phase = Some(Phase::Completed);
             self.status.step = self.status.stages.last().map(|s| s.name.clone());
             let at = self.status.stages.iter().filter_map(|s| s.ended_at).next_back();
-            let firmware = self.status.firmware.clone();
-            if let Some(firmware) = firmware {
+            // The run's own revision: other firmware may have waited for it.
+            let revision = self.status.revision.clone();
+            if let (Some(firmware), Some(revision)) = (self.status.firmware.clone(), revision) {
                 let run = self.status.run;
-                self.status.last_completed = Some(LastCompleted { revision: self.revision.clone(), run, firmware, at });
+                self.status.last_completed = Some(LastCompleted { revision, run, firmware, at });
             }
         }
         (Act::Wait, Situation::ready("Completed", "every stage passed"))

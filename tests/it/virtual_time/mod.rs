@@ -12,6 +12,8 @@ mod habits;
 mod lost;
 mod refused;
 mod restart;
+mod started;
+mod supersede;
 mod world;
 
 use fota::api::FirmwareRollout;

@@ -15,8 +15,8 @@ use fota::ota::outcome::{CallError, Outcome};
 use fota::ota::{Answer, Api, JobId, NoAnswer, Request};
 use fota::rollout::decide::Pending;
 use fota::rollout::observed::{Account, Trouble};
-use fota::rollout::stage;
 use fota::rollout::story::Note;
+use fota::rollout::{course, stage};
 use jiff::{SignedDuration, Timestamp};
 
 use super::audit::{self, Audit};
@@ -216,7 +216,7 @@ impl State {
             assert_eq!(Claim { sent: true, ..a.clone() }, Claim { sent: true, ..b.clone() }, "a claim was replaced");
             assert!(b.sent || !a.sent, "a claim that may have been sent was called unsent");
         }
-        let plan = stage::plan(&object.spec);
+        let plan = course::plan(&object.spec, old);
         let last = plan.last().map(|s| s.name.clone());
         for entry in &new.stages {
             let before = old.stages.iter().find(|s| s.name == entry.name && old.run == new.run);
@@ -263,10 +263,18 @@ impl State {
         let claim = status.claim.as_ref().expect("a create without a persisted claim");
         assert_eq!(request.parameters.get("Tag.1.Key").map(String::as_str), Some(TAG_KEY));
         assert_eq!(request.parameters.get("Tag.1.Value"), Some(&claim.token), "a create that was not claimed");
-        for earlier in stage::plan(&stored.spec).iter().take_while(|s| s.name != claim.stage) {
-            let entry = status.stages.iter().find(|s| s.name == earlier.name);
-            let over = entry.is_some_and(|s| matches!(s.state, StageState::Passed | StageState::Skipped));
-            assert!(over, "stage {} was started before {} had passed", claim.stage, earlier.name);
+        let plan = course::plan(&stored.spec, &status);
+        let entry = |name: &str| status.stages.iter().find(|s| s.name == name);
+        for (at, earlier) in plan.iter().enumerate().take_while(|(_, s)| s.name != claim.stage) {
+            let over =
+                entry(&earlier.name).is_some_and(|s| matches!(s.state, StageState::Passed | StageState::Skipped));
+            // An edit put it in front of what had started.
+            let too_late = plan[at..].iter().take_while(|s| s.name != claim.stage).any(|s| entry(&s.name).is_some());
+            let reached = entry(&earlier.name).is_some();
+            assert!(over || (!reached && too_late), "{} was started before {} had passed", claim.stage, earlier.name);
+        }
+        for begun in status.stages.iter().filter(|s| s.name != claim.stage) {
+            assert!(stage::ended(begun.state), "{} was started while {} was under way", claim.stage, begun.name);
         }
     }
 
