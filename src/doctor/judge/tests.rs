@@ -3,6 +3,7 @@
 use super::*;
 use crate::api::Percent;
 use crate::doctor::seen::{Gray, GrayPair, Skew, Tagged, Traffic, VerifyJob};
+use crate::ota::Operation;
 use crate::ota::code::Class;
 
 fn error(code: &str) -> CallError {

@@ -103,7 +103,6 @@ pub(super) static UNCLEAR: Group = Group {
         "iot.firmware.CancelOTAStrategyByJobFailed",
         "iot.firmware.BatchCancelDeviceUpgradeFailed",
         NO_ANSWER,
-        UNREADABLE_ANSWER,
     ],
 };
 
