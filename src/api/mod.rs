@@ -10,6 +10,8 @@
 
 pub mod account;
 pub mod condition;
+#[cfg(test)]
+mod fuzz;
 pub mod job_view;
 pub mod percent;
 pub mod rollout;
@@ -17,7 +19,7 @@ pub mod span;
 pub mod status;
 pub mod time;
 
-pub use account::{OTAAccount, OTAAccountSpec, OTAAccountStatus, Replay};
+pub use account::{OTAAccount, OTAAccountSpec, OTAAccountStatus, Replay, Signature};
 pub use condition::Condition;
 pub use percent::Percent;
 pub use rollout::{FirmwareRollout, FirmwareRolloutSpec};

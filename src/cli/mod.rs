@@ -9,9 +9,11 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::api::Span;
+use crate::controller::keys::{Namespaces, Rules};
 use crate::controller::lease;
 use crate::controller::poller::Cadences;
 use crate::controller::run::{Settings, run};
+use crate::ota::credentials::environment::Environment;
 use crate::ota::endpoint::AllowedEndpoints;
 use crate::{cloud, telemetry};
 
@@ -59,6 +61,13 @@ struct Controller {
     /// Also allow plain http and any host: for a simulated cloud only
     #[arg(long)]
     allow_insecure_endpoints: bool,
+    /// Namespaces whose OTAAccounts may use the operator's own identity: roles that trust its ServiceAccount
+    /// (workloadIdentity) and the keys in its environment (operator); `*` for all
+    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',')]
+    own_identity_namespaces: Vec<String>,
+    /// Hosts that the operator's own identity may go to, `*.` for any subdomain; also the one that lends a role's keys
+    #[arg(long, value_name = "PATTERN", value_delimiter = ',', default_value = "*.aliyuncs.com")]
+    own_identity_endpoints: Vec<String>,
     /// Time between two polls of a rollout that runs
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = length)]
     poll_interval: Duration,
@@ -129,6 +138,14 @@ pub fn main() -> ExitCode {
 async fn start(given: &Controller) -> Result<(), String> {
     let allowed = AllowedEndpoints::new(&given.allowed_endpoints, given.allow_insecure_endpoints)
         .map_err(|error| format!("--allowed-endpoints: {error}"))?;
+    let own_endpoints = AllowedEndpoints::listed(&given.own_identity_endpoints, given.allow_insecure_endpoints)
+        .map_err(|error| format!("--own-identity-endpoints: {error}"))?;
+    let rules = Rules {
+        allowed,
+        own_endpoints,
+        own_namespaces: Namespaces::new(&given.own_identity_namespaces),
+        environment: Environment::read(|name| std::env::var(name).ok()),
+    };
     let config = match &given.kubeconfig {
         Some(path) => {
             let file = kube::config::Kubeconfig::read_from(path).map_err(|e| format!("{}: {e}", path.display()))?;
@@ -151,7 +168,7 @@ async fn start(given: &Controller) -> Result<(), String> {
     };
     let client = client(config)?;
     let cadences = Cadences { poll: given.poll_interval, progress: given.progress_interval };
-    run(client, Settings { namespace: given.namespace.clone(), allowed, cadences, lease }).await;
+    run(client, Settings { namespace: given.namespace.clone(), rules, cadences, lease }).await;
     Ok(())
 }
 

@@ -281,7 +281,7 @@ impl World for Cluster {
         };
         match calls::cancel_tasks(&*ready.client, &ctx, job, flags).await {
             // Cancelled before, or unknown: there is nothing left to cancel, and the next reading shows it.
-            Err(error) if [code::JOB_ALREADY_CANCELED, code::INVALID_OTA_JOB_ID].iter().any(|c| error.is(c)) => Ok(()),
+            Err(error) if error.class == Class::Done || error.is(code::INVALID_OTA_JOB_ID) => Ok(()),
             done => done.map(|_| ()),
         }
     }

@@ -6,6 +6,7 @@
 pub mod accounts;
 pub mod census;
 pub mod cluster;
+pub mod keys;
 pub mod lease;
 pub mod listing;
 pub mod memory;

@@ -96,7 +96,10 @@ impl Findings {
             known.unfinished = self.unfinished;
             known.ledger = self.ledger.or_else(|| known.ledger.take());
             known.cloud = self.cloud.or(known.cloud);
-            known.trouble = self.trouble;
+            known.trouble = match (known.trouble.take(), self.trouble) {
+                (Some(earlier), Some(now)) if now.repeats(&earlier) => Some(earlier),
+                (_, now) => now,
+            };
         });
     }
 }
@@ -133,21 +136,13 @@ pub async fn poll<A: Api>(
     }
 }
 
-/// What a failed read means for a person. Without the RequestId, which differs at every poll and would make every poll
-/// a write; the log has it.
+/// What a failed read means for a person.
 pub fn trouble(error: &CallError) -> Trouble {
     tracing::warn!(%error, "a read failed");
-    let refused = error.class == CodeClass::Terminal;
-    let said = if error.message.is_empty() { error.code.clone() } else { format!("{}: {}", error.code, error.message) };
-    Trouble {
-        reason: if refused { "CloudRefused" } else { "CloudUnreachable" },
-        message: if refused {
-            format!("the cloud refuses to answer: {said}; check the OTAAccount and its Secret")
-        } else {
-            format!("the cloud cannot be read at the moment: {said}")
-        },
-        stalled: refused,
-    }
+    let meaning = error.meaning();
+    let stalled = error.class != CodeClass::Unknown && meaning.requeue.needs_a_person();
+    let what = if stalled { "the cloud refuses to answer" } else { "the cloud cannot be read at the moment" };
+    Trouble { reason: meaning.reason_of_read, message: format!("{what}: {}", error.told()), stalled }
 }
 
 pub(super) struct Reader<'a, A, C> {

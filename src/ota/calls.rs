@@ -36,7 +36,11 @@ pub struct CallContext {
 }
 
 impl CallContext {
-    fn request(&self, operation: Operation, own: impl IntoIterator<Item = (&'static str, String)>) -> Request {
+    pub(super) fn request(
+        &self,
+        operation: Operation,
+        own: impl IntoIterator<Item = (&'static str, String)>,
+    ) -> Request {
         let mut parameters: Params = own.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         if let Some(instance) = self.instance_id.as_deref().filter(|id| !id.is_empty()) {
             parameters.insert("IotInstanceId".to_owned(), instance.to_owned());
@@ -45,8 +49,10 @@ impl CallContext {
     }
 }
 
-async fn ask<A: Api>(api: &A, request: &Request) -> Result<Document, CallError> {
-    wire::judge(&api.exchange(request).await?)
+pub(super) async fn ask<A: Api>(api: &A, request: &Request) -> Result<Document, CallError> {
+    let told = |error: CallError| error.of(request.operation);
+    let answer = api.exchange(request).await.map_err(|absence| told(absence.into()))?;
+    wire::judge(&answer).map_err(told)
 }
 
 /// Sends a create exactly as given.

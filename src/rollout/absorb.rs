@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::api::status::{Claim, FirmwareRolloutStatus, JobStatus, Refusal, StageKind, StageState};
 use crate::api::{Percent, Time};
-use crate::ota::code::{self, Class};
+use crate::ota::code::{self, Class, Requeue};
 use crate::ota::id::JobId;
 use crate::ota::outcome::{CallError, Outcome};
 
@@ -162,10 +162,10 @@ pub fn refuse(status: &mut FirmwareRolloutStatus, error: &CallError, generation:
         return Situation::waiting("NothingLeft", format!("no device is left for stage {}", claim.stage));
     }
     let count = entry.refusal.as_ref().filter(|r| r.generation == generation).map_or(1, |r| r.count.saturating_add(1));
-    // The package's state may only lag behind what a verification just reached; somebody else's verification ends.
-    let passing = [code::FIRMWARE_NOT_VERIFIED, code::IN_PROGRESS_VERIFY_JOB_EXISTED];
-    let again = error.class != Class::Terminal || passing.iter().any(|c| code::same(&error.code, c));
-    let pause = FIRST_PAUSE.saturating_mul(1 << count.clamp(1, 10).saturating_sub(1)).min(LONGEST_PAUSE);
+    let meaning = error.meaning();
+    let again = meaning.requeue != Requeue::AfterEdit || matches!(error.class, Class::Transient | Class::Unknown);
+    let grown = FIRST_PAUSE.saturating_mul(1 << count.clamp(1, 10).saturating_sub(1)).min(LONGEST_PAUSE);
+    let pause = if meaning.requeue == Requeue::Slowly { LONGEST_PAUSE } else { grown };
     let hinted = error.retry_after.map_or(0, |after| i64::try_from(after.as_secs()).unwrap_or(LONGEST_PAUSE) + 1);
     let retry_at = again.then(|| now.checked_add(SignedDuration::from_secs(pause.max(hinted))).unwrap_or(now));
     let refusal = refusal(error, generation, count, retry_at);
@@ -176,9 +176,13 @@ pub fn refuse(status: &mut FirmwareRolloutStatus, error: &CallError, generation:
 
 /// What the cloud said, within the bounds of a status.
 fn refusal(error: &CallError, generation: i64, count: i32, retry_at: Option<Timestamp>) -> Refusal {
+    let message = match error.missing_action() {
+        Some(action) => format!("{action} is not allowed: {}", error.message),
+        None => error.message.clone(),
+    };
     Refusal {
         code: bounded(&error.code, 128),
-        message: bounded(&error.message, 256),
+        message: bounded(&message, 256),
         request_id: error.request_id.as_ref().map(|id| bounded(id, 64)),
         generation,
         count,
@@ -188,20 +192,27 @@ fn refusal(error: &CallError, generation: i64, count: i32, retry_at: Option<Time
 
 /// How a refusal is told.
 pub fn refused(stage: &str, refusal: &Refusal) -> Situation {
+    // It had no effect: a code that nobody knows came with HTTP 429.
+    let meaning = match code::meaning(&refusal.code, 0) {
+        unclear if unclear.class == Class::Unknown => code::meaning(&refusal.code, 429),
+        known => known,
+    };
     let request = refusal.request_id.as_deref().map(|id| format!(", RequestId {id}")).unwrap_or_default();
     let said = format!("{} ({}{request})", refusal.message, refusal.code);
-    if let Some(at) = refusal.retry_at {
-        return Situation::waiting("CloudBusy", format!("the cloud put off stage {stage}: {said}; trying again"))
-            .until(Some(at.0));
+    let until = refusal.retry_at.map(|at| at.0);
+    match meaning.requeue {
+        Requeue::Soon => {
+            let because = format!("the cloud put off stage {stage}: {said}; trying again; {}", meaning.advice);
+            Situation::waiting(meaning.reason, because).until(until)
+        }
+        Requeue::Slowly => {
+            let because = format!("the cloud refused stage {stage}: {said}; {}; it is tried again", meaning.advice);
+            Situation::stalled(meaning.reason, because).until(until)
+        }
+        Requeue::AfterEdit => {
+            let because =
+                format!("the cloud refused stage {stage}: {}; {said}; edit the rollout to try again", meaning.advice);
+            Situation::stalled(meaning.reason, because).until(until)
+        }
     }
-    if code::same(&refusal.code, code::NO_DEVICE_CAN_UPGRADE) {
-        return Situation::stalled(
-            "NoDeviceCanUpgrade",
-            format!("no device can take stage {stage}: check sourceVersions and the devices named; {said}"),
-        );
-    }
-    Situation::stalled(
-        "CreateRefused",
-        format!("the cloud refused stage {stage}: {said}; edit the rollout to try again"),
-    )
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::api::rollout::Overwrite;
 use crate::api::status::{Call, Claim, DeviceList, StageKind};
-use crate::api::{Percent, TAG_KEY, Time};
+use crate::api::{Percent, Signature, TAG_KEY, Time};
 use crate::ota::{Operation, Params, Request, Sender, Stamp};
 
 use super::observed::Account;
@@ -133,6 +133,7 @@ pub fn call(
         region: account.region.clone(),
         instance_id: account.instance_id.clone(),
         access_key: account.access_key.clone(),
+        signature: Some(account.signature),
     }
 }
 
@@ -155,7 +156,12 @@ pub fn request(claim: &Claim, devices: &[String]) -> Option<Request> {
     Some(Request {
         operation,
         parameters,
-        stamp: Some(Stamp { nonce: nonce(&claim.token, claim.epoch), at: claim.at.0, sender: sender(&claim.call) }),
+        stamp: Some(Stamp {
+            nonce: nonce(&claim.token, claim.epoch),
+            at: claim.at.0,
+            signature: claim.call.signature.unwrap_or(Signature::V1),
+            sender: sender(&claim.call),
+        }),
     })
 }
 

@@ -10,7 +10,7 @@ use super::decide::{Act, Step, decide};
 use super::observed::{Account, Empty, JobReading, Listed, Observed, Sends, Ticket, Trouble};
 use super::{absorb, stage};
 use crate::api::status::{Ledger, Phase, StageState};
-use crate::api::{FINALIZER, FirmwareRollout, Replay};
+use crate::api::{FINALIZER, FirmwareRollout, Replay, Signature};
 use crate::ota::firmware::{Firmware, FirmwareStatus};
 use crate::ota::id::{FirmwareId, JobId};
 use crate::ota::job::{Job, JobStatus, JobType};
@@ -65,6 +65,8 @@ fn observed(status: FirmwareStatus) -> Observed {
         region: Some("r".into()),
         instance_id: Some("iot-1".into()),
         access_key: "k".into(),
+        principal: "k".into(),
+        signature: Signature::V3,
         list_lag: Duration::from_secs(1),
         replay: Replay::Nonce,
         tag_echoed: true,
@@ -251,6 +253,9 @@ fn a_ticket_decides_what_becomes_of_a_claim() {
     let empty =
         |seconds: u64| Empty { asked: Duration::from_secs(seconds), date: Some(at(i64::try_from(seconds).unwrap())) };
     seen.lookup.empty = vec![empty(1)];
+    assert_eq!(decide(&rollout, &seen, at(1)).act, Act::Replay(request.clone()));
+    // It is signed as the claim says, whatever the account says by now.
+    seen.account.as_mut().unwrap().as_mut().unwrap().signature = Signature::V1;
     assert_eq!(decide(&rollout, &seen, at(1)).act, Act::Replay(request));
     // It is not repeated where its nonce may be forgotten, or counts for nothing, and no other is made before its end.
     let ended = vec![empty(1), empty(959), empty(960)];

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::api::status::{FirmwareRolloutStatus, JobView, Ledger};
-use crate::api::{Replay, Span, Time};
+use crate::api::{Replay, Signature, Span, Time};
 use crate::ota::Sender;
 use crate::ota::code::{self, Class};
 use crate::ota::firmware::Firmware;
@@ -73,6 +73,10 @@ pub struct Account {
     pub instance_id: Option<String>,
     /// Digest of the access key id.
     pub access_key: String,
+    /// Digest of whom the key belongs to: of a role, where a role's temporary keys are used, else of the key id.
+    pub principal: String,
+    /// How new creates are signed.
+    pub signature: Signature,
     /// How long a new job may be missing from lists.
     pub list_lag: Duration,
     /// Whether a create without an answer may be sent again as it was.
@@ -87,11 +91,11 @@ impl Account {
         Sender { endpoint: self.endpoint.clone(), region: self.region.clone(), access_key: self.access_key.clone() }
     }
 
-    /// Names what findings about the account speak of: endpoint, instance and access key. Of another subject they prove
+    /// Names what findings about the account speak of: endpoint, instance and principal. Of another subject they prove
     /// nothing.
     pub fn subject(&self) -> String {
         let instance = self.instance_id.as_deref().unwrap_or_default();
-        revision::hex(["account", self.endpoint.as_str(), instance, self.access_key.as_str()], 8)
+        revision::hex(["account", self.endpoint.as_str(), instance, self.principal.as_str()], 8)
     }
 }
 
@@ -104,6 +108,15 @@ pub struct Trouble {
     pub message: String,
     /// Whether it needs a person.
     pub stalled: bool,
+}
+
+impl Trouble {
+    /// Whether this says no more than an earlier one: a RequestId, which stands last, differs from call to call, and
+    /// telling each would make every poll a write.
+    pub fn repeats(&self, earlier: &Self) -> bool {
+        let said = |t: &Self| t.message.split(" (RequestId ").next().map(str::to_owned);
+        (self.reason, self.stalled, said(self)) == (earlier.reason, earlier.stalled, said(earlier))
+    }
 }
 
 /// A ledger over all jobs of a run.
@@ -251,11 +264,7 @@ pub enum Verdict {
 pub fn verdict(outcome: &Outcome) -> Verdict {
     match outcome {
         Outcome::Accepted { .. } => Verdict::Taken,
-        Outcome::Rejected(error) | Outcome::Unknown(error)
-            if error.is(code::IN_PROGRESS_VERIFY_JOB_EXISTED) || error.is(code::IN_PROGRESS_DYNAMIC_JOB_EXISTED) =>
-        {
-            Verdict::Guarded
-        }
+        Outcome::Rejected(error) if error.class == Class::Done => Verdict::Guarded,
         Outcome::Rejected(error) if error.class == Class::Terminal => Verdict::Refused,
         Outcome::Rejected(_) => Verdict::PutOff,
         Outcome::Unknown(_) => Verdict::Unknown,

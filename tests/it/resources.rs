@@ -30,6 +30,16 @@ fn account(spec: &Value) -> Value {
     json!({"apiVersion": "fota.dev/v1alpha1", "kind": "OTAAccount", "metadata": {"name": "a"}, "spec": spec})
 }
 
+/// An account with a role that has these changes.
+fn identity(changes: Value) -> Value {
+    let mut role = json!({"roleArn": "acs:ram::1:role/r", "oidcProviderArn": "acs:ram::1:oidc-provider/p"});
+    for (field, value) in changes.as_object().unwrap() {
+        role[field] = value.clone();
+    }
+    role.as_object_mut().unwrap().retain(|_, v| !v.is_null());
+    json!({"region": "cn-shanghai", "credentials": {"workloadIdentity": role}})
+}
+
 /// Applies on the server without keeping it; the complaint, if it is refused.
 fn applied(namespace: &str, object: &Value) -> Result<(), String> {
     let mut object = object.clone();
@@ -64,8 +74,12 @@ fn good_manifests_are_taken() {
         assert_eq!(applied(&namespace, &rollout(&changes)), Ok(()), "{changes}");
     }
     let keys = json!({"secretRef": {"name": "keys"}});
+    let role = json!({"roleArn": "acs:ram::1:role/r", "oidcProviderArn": "acs:ram::1:oidc-provider/p",
+                      "sessionName": "heating@prod", "duration": "15m", "stsEndpoint": "sts-vpc.cn-shanghai.aliyuncs.com"});
     for spec in [
         json!({"region": "cn-shanghai", "credentials": keys}),
+        json!({"region": "cn-shanghai", "credentials": {"workloadIdentity": role}, "signature": "V3"}),
+        json!({"region": "cn-shanghai", "credentials": {"operator": {}}, "signature": "V1"}),
         json!({"endpoint": "iot.example.com:8443", "instanceId": "iot-1", "listLag": "1s", "credentials": keys}),
     ] {
         assert_eq!(applied(&namespace, &account(&spec)), Ok(()), "{spec}");
@@ -148,6 +162,18 @@ fn bad_manifests_are_refused_with_the_field_and_what_to_write() {
         (json!({"region": "CN Shanghai", "credentials": keys}), "spec.region", "region id"),
         (json!({"region": "cn-shanghai"}), "spec.credentials", "Required"),
         (json!({"region": "cn-shanghai", "credentials": keys, "listLag": "1"}), "spec.listLag", "no days"),
+        (json!({"region": "cn-shanghai", "credentials": keys, "signature": "v3"}), "spec.signature", "V3"),
+        (json!({"region": "cn-shanghai", "credentials": {}}), "spec.credentials", "exactly one of secretRef"),
+        (
+            json!({"region": "cn-shanghai", "credentials": {"secretRef": {"name": "keys"}, "operator": {}}}),
+            "spec.credentials",
+            "exactly one of secretRef",
+        ),
+        (identity(json!({"roleArn": null})), "spec.credentials.workloadIdentity.roleArn", "Required"),
+        (identity(json!({"sessionName": "a b"})), "spec.credentials.workloadIdentity.sessionName", "letters, digits"),
+        (identity(json!({"duration": "14m"})), "spec.credentials.workloadIdentity.duration", "15m to 12h"),
+        (identity(json!({"duration": "13h"})), "spec.credentials.workloadIdentity.duration", "15m to 12h"),
+        (identity(json!({"duration": "1d"})), "spec.credentials.workloadIdentity.duration", "no days"),
     ] {
         let complaint = applied(&namespace, &account(&spec)).expect_err(&spec.to_string());
         assert!(complaint.contains(field) && complaint.contains(says), "{spec}\n{complaint}");
