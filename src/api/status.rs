@@ -533,9 +533,29 @@ pub struct JobStatus {
     /// Tasks that changed state while they were counted; `counts` has them as in progress. No gate passes on such counts.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub moving: i64,
+    /// Its tasks that were never pushed are being cancelled by us, or were: written before the first cancel is sent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drained: bool,
+    /// The cloud does not know it any more; what was open in it counts as cancelled.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gone: bool,
+    /// How much of what somebody else cancelled in it was accepted, by a person or by `onExternalChange`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<AcceptedChange>,
     /// What QueryOTAJob last answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub view: Option<JobView>,
+}
+
+/// What somebody else did to a job, accepted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AcceptedChange {
+    /// Tasks that were cancelled by then.
+    pub cancelled: i64,
+    /// The job as a whole was cancelled or gone by then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature

@@ -97,6 +97,9 @@ pub fn record(
         cancelled_before: 0,
         counts: None,
         moving: 0,
+        drained: false,
+        gone: false,
+        accepted: None,
         view: None,
     };
     if let Some(entry) = status.stages.iter_mut().find(|s| s.name == claim.stage) {

@@ -13,8 +13,11 @@ use super::observed::Unfinished;
 
 /// Names that one job takes (ota-api: section 3).
 pub const NAMES_PER_JOB: usize = 200;
-/// Parts of one attempt: what a status can hold.
+/// Parts of one attempt.
 pub const MOST_PARTS: usize = 20;
+/// Jobs of one stage, and lists of devices to retry: what a status can hold.
+pub const MOST_JOBS: usize = 32;
+const MOST_LISTS: usize = 16;
 
 /// The jobs whose devices an attempt retries: those of the last attempt before it that made any. None for a first
 /// attempt, and for kinds that are simply done again.
@@ -35,6 +38,11 @@ pub fn list(stage: &StageStatus) -> Option<&RetryList> {
 /// How many parts the present attempt has.
 pub fn parts(stage: &StageStatus) -> usize {
     list(stage).map_or(1, |l| usize::try_from(l.devices.count).unwrap_or(0).div_ceil(NAMES_PER_JOB))
+}
+
+/// Whether a status can hold so many more jobs of another attempt.
+pub fn fits(stage: &StageStatus, parts: usize) -> bool {
+    stage.retries.len() < MOST_LISTS && stage.jobs.len() + parts <= MOST_JOBS
 }
 
 /// How many of them have their job.

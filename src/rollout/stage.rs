@@ -97,8 +97,10 @@ pub fn violation(old: &FirmwareRolloutStatus, new: &FirmwareRolloutStatus) -> Op
         }
         let renewed = entry.attempt > before.attempt;
         let from = match before.state {
-            // Another attempt starts over.
-            StageState::Failed | StageState::Aborted if renewed => StageState::Pending,
+            // Another attempt starts over: of what ended badly, or of what somebody else cancelled.
+            StageState::Failed | StageState::Aborted | StageState::Running | StageState::Soaking if renewed => {
+                StageState::Pending
+            }
             _ if renewed => return Some(format!("stage {} has another attempt without having ended", entry.name)),
             state => state,
         };

@@ -4,7 +4,7 @@
 
 use crate::api::FirmwareRollout;
 use crate::api::rollout::FirmwareRef;
-use crate::api::status::{Claim, FirmwareRolloutStatus, Phase, StageKind, StageState};
+use crate::api::status::{Claim, FirmwareRolloutStatus, Ledger, Phase, StageKind, StageState};
 use crate::ota::id::JobId;
 
 use super::course::{self, Course};
@@ -39,6 +39,8 @@ pub struct WantedJob {
     pub upgrade: bool,
     /// When its devices count as silent.
     pub silent_after: std::time::Duration,
+    /// The cloud did not know it any more: its counts as they were then, for nobody can count it again.
+    pub gone: Option<Ledger>,
 }
 
 /// How often a job is read.
@@ -97,7 +99,8 @@ pub fn wanted(rollout: &FirmwareRollout, ticket: Ticket) -> Wanted {
                 (false, false) => Cadence::Slow,
                 (false, true) => Cadence::Once,
             };
-            wanted.jobs.push(WantedJob { id: JobId::new(job.id.clone()), cadence, upgrade, silent_after });
+            let gone = job.counts.filter(|_| job.gone);
+            wanted.jobs.push(WantedJob { id: JobId::new(job.id.clone()), cadence, upgrade, silent_after, gone });
         }
     }
     let upgrades = status.stages.iter().filter(|s| s.kind != StageKind::Verify).flat_map(|s| &s.jobs);

@@ -3,6 +3,7 @@
 //! One decision is one [`Step`]: at most one effect, the status that goes with it, and why. What the effect then did is
 //! folded into the status by `absorb`; the next decision starts from there.
 
+mod changed;
 mod claimed;
 mod leaving;
 mod retrying;
@@ -11,12 +12,14 @@ mod starting;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::rollout::DeletionPolicy;
+use crate::api::rollout::{DeletionPolicy, OnExternalChange};
 use crate::api::status::{
     Claim, Effective, EffectiveStage, FirmwareRolloutStatus, JobStatus, LastCompleted, Ledger, Phase, Progress,
     RetryList, StageKind, StageState, StageStatus,
 };
-use crate::api::{ABORT, ADOPT, FINALIZER, FirmwareRollout, ORPHAN, Percent, RETRY, Replay, Span, TAG_KEY, Time};
+use crate::api::{
+    ABORT, ADOPT, FINALIZER, FirmwareRollout, ORPHAN, Percent, RESUME, RETRY, Replay, Span, TAG_KEY, Time,
+};
 use crate::ota::Request;
 use crate::ota::firmware::{Firmware, FirmwareStatus};
 use crate::ota::id::JobId;
@@ -24,6 +27,7 @@ use crate::ota::id::JobId;
 use super::command::{self, Command};
 use super::course::{self, Course};
 use super::edits::{self, Edit};
+use super::external::{self, Change};
 use super::gate::{self, GateInput, Verdict};
 use super::observed::{Account, JobReading, Observed, RunLedger, Ticket, Trouble, spell, view};
 use super::percent::{self, GrayJob, Plan};
@@ -208,7 +212,10 @@ impl<'a> Draft<'a> {
             let Some(value) = command.fresh(self.rollout, &self.status) else { continue };
             let unresolved = self.status.claim.clone();
             match command {
-                Command::Resume => self.status.paused = false,
+                Command::Resume => {
+                    self.status.paused = false;
+                    self.accept_as_asked();
+                }
                 Command::Pause => self.status.paused = true,
                 Command::Abort if stage::reverted(&self.status) => {}
                 // Kept for the run that begins: it is what a person wants stopped by now.
@@ -222,6 +229,7 @@ impl<'a> Draft<'a> {
                 // Kept until it can be said what became of the create.
                 Command::Retry if unresolved.as_ref().is_some_and(|claim| !self.is_over(claim)) => continue,
                 Command::Retry if unresolved.is_some() => self.absolved = true,
+                Command::Retry if self.retry_as_asked() => {}
                 // What is being left is not taken up again.
                 Command::Retry if self.course() == Course::Superseded => {}
                 Command::Retry if self.status.phase.is_some_and(Phase::is_given_up) => command::renew(&mut self.status),
@@ -293,7 +301,11 @@ impl<'a> Draft<'a> {
                 if let Some(read) = &reading.job {
                     job.view = Some(view(read));
                 }
-                if reading.job.is_some() {
+                job.gone = reading.job.is_none();
+                if job.gone {
+                    job.counts = Some(external::closed(job.counts.unwrap_or(reading.counts)));
+                    job.moving = 0;
+                } else {
                     job.counts = Some(reading.counts);
                     job.moving = reading.moving;
                     if reading.settled && reading.consistent {
@@ -480,7 +492,7 @@ impl<'a> Draft<'a> {
 struct Ended;
 
 /// The sum of two ledgers, class by class.
-pub(super) fn add(a: Ledger, b: &Ledger) -> Ledger {
+pub fn add(a: Ledger, b: &Ledger) -> Ledger {
     Ledger {
         at_target: a.at_target + b.at_target,
         in_progress: a.in_progress + b.in_progress,

@@ -94,6 +94,11 @@ impl<'a> Draft<'a> {
         if self.suspended() {
             return Ok(wait("Suspended", format!("{}: stage {name} is not started", self.suspender())));
         }
+        if self.status.stages.get(index).is_some_and(|s| s.jobs.len() >= retry::MOST_JOBS) {
+            let because =
+                format!("stage {name} was tried so often that its status is full: bring new firmware instead");
+            return Ok(stall("RetryTooLarge", because));
+        }
         if let Some(rival) = &self.observed.rival {
             let because = format!("rollout {rival} runs jobs on the same product; it goes first");
             return Ok(wait("WaitingForRollout", because));

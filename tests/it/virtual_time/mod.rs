@@ -7,6 +7,7 @@ mod bad;
 mod commands;
 mod drive;
 mod edits;
+mod external;
 mod good;
 mod habits;
 mod lost;
