@@ -104,8 +104,10 @@ pub fn decide(rollout: &FirmwareRollout, observed: &Observed, now: Timestamp) ->
         match draft.broken() {
             Some(decision) => decision,
             None => {
+                let course = draft.course();
                 draft.obey();
-                draft.run()
+                // What a command ended is written down before it is left.
+                if course == Course::Queued && draft.course() == Course::Superseded { left() } else { draft.run() }
             }
         }
     };
@@ -128,6 +130,10 @@ fn wait(reason: &'static str, because: impl Into<String>) -> Decision {
 
 fn stall(reason: &'static str, because: impl Into<String>) -> Decision {
     (Act::Wait, Situation::stalled(reason, because))
+}
+
+fn left() -> Decision {
+    wait("Superseding", "the run has ended; the firmware that waited for it comes next")
 }
 
 fn troubled(trouble: &Trouble) -> Decision {
@@ -360,7 +366,7 @@ impl<'a> Draft<'a> {
         self.show_phase();
         if course == Course::Queued && self.course() == Course::Superseded {
             // Its end is not what the spec declares.
-            return wait("Superseding", "the run has ended; the firmware that waited for it comes next");
+            return left();
         }
         decision
     }

@@ -54,9 +54,11 @@ impl<'a> Draft<'a> {
             Verdict::Stuck { because } => stall("GateUnreachable", because),
             // Time alone changes nothing, and no device will.
             Verdict::Hold { until: None, .. }
-                if input.settled && counts.open() + counts.queued == 0 && self.cut_short(index).is_some() =>
+                if input.settled
+                    && counts.open() + counts.queued == 0
+                    && let Some(decision) = self.cut_short(index) =>
             {
-                self.cut_short(index).unwrap_or_else(|| wait("WaitingForDevices", "nothing more can be decided"))
+                decision
             }
             Verdict::Hold { until, reason, because } => {
                 // Counts that are in motion say nothing against a soak that has begun.
@@ -131,24 +133,23 @@ impl<'a> Draft<'a> {
         });
         match self.firmware() {
             Err(decision) => *decision,
-            Ok(firmware) => match firmware.status {
-                FirmwareStatus::Verified => {
-                    self.end(index, StageState::Passed, None, None, clock);
-                    self.launch()
+            Ok(firmware) if firmware.status == FirmwareStatus::Verified => {
+                self.end(index, StageState::Passed, None, None, clock);
+                self.launch()
+            }
+            Ok(firmware) => {
+                // A verification that somebody cancelled may count as failed: no word on the package.
+                if let Some(decision) = self.changed(index) {
+                    return decision;
                 }
-                FirmwareStatus::VerifyFailed if over => {
+                if firmware.status == FirmwareStatus::VerifyFailed && over {
                     let because = "not every test device took the package; the cloud calls its verification failed";
-                    self.fail(index, "VerifyFailed", because.to_owned(), clock.unwrap_or(self.now))
+                    return self.fail(index, "VerifyFailed", because.to_owned(), clock.unwrap_or(self.now));
                 }
-                _ => {
-                    if let Some(decision) = self.changed(index) {
-                        return decision;
-                    }
-                    let over = self.status.stages.get(index).is_some_and(external::is_over);
-                    let cut_short = if over { self.cut_short(index) } else { None };
-                    cut_short.unwrap_or_else(|| (Act::Wait, self.doubt(Situation::waiting("Verifying", devices))))
-                }
-            },
+                let nothing_open = self.status.stages.get(index).is_some_and(external::is_over);
+                let cut_short = if nothing_open { self.cut_short(index) } else { None };
+                cut_short.unwrap_or_else(|| (Act::Wait, self.doubt(Situation::waiting("Verifying", devices))))
+            }
         }
     }
 

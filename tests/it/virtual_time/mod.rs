@@ -11,6 +11,7 @@ mod external;
 mod good;
 mod habits;
 mod lost;
+mod meanings;
 mod refused;
 mod restart;
 mod started;
