@@ -13,7 +13,7 @@ use crate::ota::Sender;
 use crate::ota::code::{self, Class};
 use crate::ota::firmware::Firmware;
 use crate::ota::id::{FirmwareId, JobId};
-use crate::ota::job::{Job, JobStatus};
+use crate::ota::job::Job;
 use crate::ota::outcome::{CallError, Outcome};
 
 use super::revision;
@@ -163,16 +163,6 @@ impl JobReading {
     /// Whether it was taken after the last cancel, and so shows its effect.
     pub fn is_after_cancel(&self) -> bool {
         self.cancel_sent.is_none_or(|sent| self.taken_at > sent)
-    }
-
-    /// Whether the job was cancelled as a whole.
-    pub fn is_cancelled(&self) -> bool {
-        self.job.as_ref().is_some_and(|j| j.status == JobStatus::Canceled)
-    }
-
-    /// When the job began, by the cloud's clock.
-    pub fn began(&self) -> Option<Timestamp> {
-        self.job.as_ref().and_then(|j| j.utc_start.or(j.utc_create))
     }
 }
 
