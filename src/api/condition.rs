@@ -27,7 +27,7 @@ pub struct Condition {
     #[schemars(length(max = 64))]
     pub reason: String,
     /// One sentence for a person; no counters, which would make every poll a write.
-    #[schemars(length(max = 1024))]
+    #[schemars(length(max = 768))]
     pub message: String,
 }
 

@@ -34,6 +34,8 @@ pub const FIELD_MANAGER: &str = "fota";
 pub const DOCTOR_FIELD_MANAGER: &str = "fota-doctor";
 /// Finalizer on a rollout: held while it may have jobs whose pending tasks must be cancelled.
 pub const FINALIZER: &str = "fota.dev/jobs";
+/// Finalizer on an account: held while rollouts may have jobs in it.
+pub const IN_USE: &str = "fota.dev/in-use";
 /// Annotation, token-valued: release a deleted rollout without cancelling its jobs.
 pub const ORPHAN: &str = "fota.dev/orphan";
 /// Annotation, token-valued: start and promote nothing until `resume`.

@@ -103,6 +103,11 @@ pub struct FirmwareRolloutSpec {
     /// lets it go on to its end first. Going back to the last completed firmware always stops it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supersede: Option<Supersede>,
+    /// What is done when somebody else cancels a job of the stage that runs, or tasks of it, or removes it: `Pause` (the
+    /// default) holds the rollout for a person, `Accept` goes on by the gate with what was decided, `Recreate` gives the
+    /// devices that did not get there another job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_external_change: Option<OnExternalChange>,
     /// What deleting this rollout does to its jobs: `Cancel` (the default) their pending tasks, or `Orphan`: leave them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
@@ -138,6 +143,17 @@ pub enum Supersede {
     Replace,
     /// It goes on to its end, with the steps that it was started with.
     Queue,
+}
+
+/// What is done when somebody else changes a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnExternalChange {
+    /// Hold, and ask a person.
+    Pause,
+    /// Count what happened, and go on by the gate.
+    Accept,
+    /// Another attempt of the stage, once for each job.
+    Recreate,
 }
 
 /// What deleting a rollout does to its jobs.

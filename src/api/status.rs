@@ -65,12 +65,12 @@ pub struct FirmwareRolloutStatus {
     pub stages: Vec<StageStatus>,
     /// Jobs that carry the tag of a part of this rollout which has another job: their pending tasks are cancelled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
     pub duplicates: Vec<Duplicate>,
     /// JobIds beside the run's own that are left alone: jobs of this object's earlier runs, and those of other owners that
     /// a person said to go on beside.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32), inner(length(max = 128)))]
+    #[schemars(length(max = 16), inner(length(max = 128)))]
     pub beside: Vec<String>,
     /// Policies of earlier runs that stand until this run's firmware has its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -586,10 +586,30 @@ pub struct JobStatus {
     /// Tasks that changed state while they were counted; `counts` has them as in progress. No gate passes on such counts.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub moving: i64,
-    /// What QueryOTAJob last answered: of each stage's last one or two jobs, the eight youngest in
-    /// all.
+    /// Its tasks that were never pushed are being cancelled by us, or were: written before the first cancel is sent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drained: bool,
+    /// The cloud does not know it any more; what was open in it counts as cancelled.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gone: bool,
+    /// How much of what somebody else cancelled in it was accepted, by a person or by `onExternalChange`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<AcceptedChange>,
+    /// What QueryOTAJob last answered: in full of each stage's last one or two jobs, the eight youngest in all; of other
+    /// jobs of a stage's present attempt in brief.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub view: Option<JobView>,
+}
+
+/// What somebody else did to a job, accepted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AcceptedChange {
+    /// Tasks that were cancelled by then.
+    pub cancelled: i64,
+    /// The job as a whole was cancelled or gone by then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature

@@ -13,7 +13,7 @@ use kube::{Api, Resource as _, ResourceExt as _};
 use serde_json::json;
 use tracing::warn;
 
-use crate::api::{FIELD_MANAGER, FINALIZER, FirmwareRollout, FirmwareRolloutStatus};
+use crate::api::{FIELD_MANAGER, FINALIZER, FirmwareRollout, FirmwareRolloutStatus, OTAAccount};
 use crate::clock;
 use crate::ota::Request;
 use crate::ota::calls::{self, CallContext, CancelFlags};
@@ -28,6 +28,7 @@ use crate::rollout::{rival, stage};
 
 use super::accounts::{API_TIMEOUT, Accounts, Ready};
 use super::lease::{Group, Leases};
+use super::usage::{self, Holds};
 use super::world::{Key, World, WriteError};
 
 /// The real surroundings.
@@ -36,6 +37,7 @@ pub struct Cluster {
     store: Store<FirmwareRollout>,
     accounts: Accounts,
     recorder: Recorder,
+    holds: Holds,
     began: Instant,
     /// What our own writes returned, until the watch has caught up with them.
     overlay: Mutex<BTreeMap<Key, Arc<FirmwareRollout>>>,
@@ -52,7 +54,15 @@ pub fn account_of(rollout: &FirmwareRollout) -> Key {
 impl Cluster {
     /// Surroundings over filled stores.
     pub fn new(kube: kube::Client, store: Store<FirmwareRollout>, accounts: Accounts, recorder: Recorder) -> Self {
-        Self { kube, store, accounts, recorder, began: clock::monotonic(), overlay: Mutex::default() }
+        Self {
+            kube,
+            store,
+            accounts,
+            recorder,
+            holds: Holds::default(),
+            began: clock::monotonic(),
+            overlay: Mutex::default(),
+        }
     }
 
     /// Every rollout there is.
@@ -78,6 +88,22 @@ impl Cluster {
     /// Whether this process owns an account.
     pub fn owns(&self, account: &Key) -> bool {
         self.accounts.group(account).and_then(|group| self.leases().left(&group)).is_some()
+    }
+
+    /// The rollouts that use an account.
+    pub fn users(&self, account: &Key) -> Vec<String> {
+        let all: Vec<_> = self.all().iter().filter_map(|r| self.rollout(&Key::of(&**r))).collect();
+        usage::users(account, all.iter().map(AsRef::as_ref))
+    }
+
+    /// Marks an account as in use, or as not.
+    pub async fn mark(&self, account: &OTAAccount, used: bool) {
+        if self.holds.has(account) == used || (used && account.metadata.deletion_timestamp.is_some()) {
+            return;
+        }
+        if let Err(error) = self.holds.set(&self.kube, account, used).await {
+            warn!(account = %Key::of(account), %error, "the account could not be marked");
+        }
     }
 
     /// Which of our ownerships of a rollout this is; none: it is not ours.
@@ -138,7 +164,7 @@ pub fn prune<K: kube::Resource>(object: &mut K) {
 
 /// Whether one resourceVersion is at least another. They are decimal numbers of growing size (KEP-5504 makes them
 /// comparable); anything else counts as newer, so that an overlay never outlives what it stands for.
-fn at_least(version: Option<&str>, other: Option<&str>) -> bool {
+pub(super) fn at_least(version: Option<&str>, other: Option<&str>) -> bool {
     let number = |v: Option<&str>| v.and_then(|v| v.parse::<u128>().ok());
     match (number(version), number(other)) {
         (Some(version), Some(other)) => version >= other,
@@ -199,7 +225,11 @@ impl World for Cluster {
     }
 
     async fn account(&self, rollout: &FirmwareRollout) -> Result<Account, Trouble> {
-        self.ready(rollout).await.map(|ready| ready.account)
+        let ready = self.ready(rollout).await?;
+        if let Some(account) = self.accounts.resource(&account_of(rollout)) {
+            self.holds.hold(&self.kube, &account, rollout).await?;
+        }
+        Ok(ready.account)
     }
 
     fn rival(&self, rollout: &FirmwareRollout) -> Option<String> {

@@ -15,4 +15,5 @@ pub mod poll;
 pub mod poller;
 pub mod readiness;
 pub mod run;
+mod usage;
 pub mod world;

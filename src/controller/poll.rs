@@ -18,11 +18,11 @@ use crate::ota::outcome::{CallError, Read};
 use crate::ota::polling::{self, Tally};
 use crate::ota::task::TaskStatus;
 use crate::ota::{Api, Operation};
-use crate::rollout::firmware;
 use crate::rollout::observed::{
     Account, Empty, Found, JobReading, Listed, Lookup, Proposed, RunLedger, Trouble, Unfinished,
 };
 use crate::rollout::wanted::{Audit, Cadence, Wanted, WantedJob};
+use crate::rollout::{external, firmware};
 
 use super::census::{Census, Class, Counted, is_silent};
 use super::listing::Tags;
@@ -238,7 +238,12 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
         let mut names = Vec::new();
         for job in of {
             for status in [TaskStatus::Failed, TaskStatus::Canceled] {
-                let tasks = polling::tasks_in(self.api, self.ctx, job, &status).await?.value;
+                let tasks = match polling::tasks_in(self.api, self.ctx, job, &status).await {
+                    Ok(read) => read.value,
+                    // It is gone, and its names with it: the job's own reading tells.
+                    Err(error) if error.is(code::INVALID_OTA_JOB_ID) => return Ok(None),
+                    Err(error) => return Err(error),
+                };
                 names.extend(tasks.into_iter().map(|t| (t.device_name.as_str().to_owned(), t.utc_modified)));
             }
         }
@@ -326,15 +331,17 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
         let (tally, job) = match self.counts_and_job(&wanted.id).await {
             Ok(both) => both,
             Err(error) if code::same(&error.code, code::INVALID_OTA_JOB_ID) => {
-                let known_now = known.reading.as_ref().map_or(taken_at, |r| r.now);
-                let counts = known.reading.as_ref().map(|r| r.counts).unwrap_or_default();
+                // Gates go on by the cloud's clock, and a refusal does not tell it.
+                let clock = calls::probe(self.api, self.ctx).await?;
+                self.note(&clock);
+                let read = known.reading.as_ref().map(|r| r.counts);
                 known.reading = Some(JobReading {
                     job: None,
-                    counts,
+                    counts: external::closed(wanted.gone.or(read).unwrap_or_default()),
                     moving: 0,
                     consistent: true,
                     settled: true,
-                    now: known_now,
+                    now: clock.now.or(clock.date).unwrap_or(taken_at),
                     taken_at,
                     cancel_sent: None,
                 });

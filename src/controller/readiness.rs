@@ -22,6 +22,7 @@ use crate::rollout::observed::Trouble;
 use super::accounts::API_TIMEOUT;
 use super::cluster::Cluster;
 use super::poll;
+use super::usage;
 use super::world::Key;
 
 /// How often an account that works is asked again; one that does not, at every look.
@@ -69,8 +70,13 @@ pub async fn run(kube: kube::Client, cluster: Arc<Cluster>) {
                 }
             };
             let echo = found.as_ref().ok().and_then(|subject| cluster.accounts().echo(subject));
-            if cluster.owns(&Key::of(&**account)) {
-                tell(&kube, account, found, echo).await;
+            let key = Key::of(&**account);
+            let users = cluster.users(&key);
+            if cluster.owns(&key) {
+                tell(&kube, account, found, echo, usage::deleting(account, &users)).await;
+            }
+            if cluster.owns(&key) {
+                cluster.mark(account, !users.is_empty()).await;
             }
         }
         tokio::select! {
@@ -105,7 +111,12 @@ fn missing(forbidden: &[Operation]) -> Option<Trouble> {
 
 /// Our part of the status: what `fota doctor` found has another field manager, and is no business of ours. An apply
 /// that carried it would make us its owner, and the next diagnosis could take nothing out of it.
-fn ours(old: OTAAccountStatus, ready: Condition, echo: Option<TagEcho>) -> OTAAccountStatus {
+fn ours(
+    old: OTAAccountStatus,
+    ready: Condition,
+    echo: Option<TagEcho>,
+    deleting: Option<Condition>,
+) -> OTAAccountStatus {
     let mut new = OTAAccountStatus { observed_generation: ready.observed_generation, doctor: None, ..old };
     if let Some(echo) = echo
         && new.tag_echo.as_ref().is_none_or(|known| known.subject != echo.subject)
@@ -113,10 +124,20 @@ fn ours(old: OTAAccountStatus, ready: Condition, echo: Option<TagEcho>) -> OTAAc
         new.tag_echo = Some(echo);
     }
     condition::set(&mut new.conditions, ready);
+    match deleting {
+        Some(deleting) => condition::set(&mut new.conditions, deleting),
+        None => new.conditions.retain(|c| c.kind != "Deleting"),
+    }
     new
 }
 
-async fn tell(kube: &kube::Client, account: &OTAAccount, found: Result<String, Trouble>, echo: Option<TagEcho>) {
+async fn tell(
+    kube: &kube::Client,
+    account: &OTAAccount,
+    found: Result<String, Trouble>,
+    echo: Option<TagEcho>,
+    deleting: Option<Condition>,
+) {
     let (holds, reason, message) = match found {
         Ok(_) => ("True", "CloudAnswers", "the cloud answers to these keys".to_owned()),
         Err(trouble) => ("False", trouble.reason, trouble.message),
@@ -130,7 +151,7 @@ async fn tell(kube: &kube::Client, account: &OTAAccount, found: Result<String, T
         message,
     };
     let old = OTAAccountStatus { doctor: None, ..account.status.clone().unwrap_or_default() };
-    let new = ours(old.clone(), ready, echo);
+    let new = ours(old.clone(), ready, echo, deleting);
     if old == new {
         return;
     }
@@ -181,11 +202,19 @@ mod tests {
         let doctor: crate::api::account::Diagnosis =
             serde_json::from_value(json!({"subject": "s", "at": "2026-01-01T00:00:00Z"})).unwrap();
         let old = OTAAccountStatus { doctor: Some(doctor), ..OTAAccountStatus::default() };
-        let first = ours(old, ready.clone(), Some(echo("s", 1)));
+        let first = ours(old, ready.clone(), Some(echo("s", 1)), None);
         assert_eq!((&first.tag_echo, &first.doctor), (&Some(echo("s", 1)), &None));
-        assert_eq!(ours(first.clone(), ready.clone(), Some(echo("s", 2))), first, "of the same account once is enough");
-        assert_eq!(ours(first.clone(), ready.clone(), None), first, "forgotten by this process, not by the status");
-        let rotated = ours(first, ready, Some(echo("t", 2)));
+        assert_eq!(
+            ours(first.clone(), ready.clone(), Some(echo("s", 2)), None),
+            first,
+            "of the same account once is enough"
+        );
+        assert_eq!(
+            ours(first.clone(), ready.clone(), None, None),
+            first,
+            "forgotten by this process, not by the status"
+        );
+        let rotated = ours(first, ready, Some(echo("t", 2)), None);
         assert_eq!(rotated.tag_echo, Some(echo("t", 2)));
     }
 }

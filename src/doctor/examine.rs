@@ -120,7 +120,7 @@ pub async fn examine<A: Api>(patient: &Patient<'_, A>, leftover: &Leftover) -> S
     let first = patient.ask(|| calls::probe(&patient.api, &patient.ctx)).await;
     // Without this one permission the others can still be tried. Whatever else is wrong would be wrong with each call.
     let go_on = first.as_ref().err().is_none_or(|error| code::is_denial(&error.code));
-    seen.first = Some(first);
+    seen.first = Some(first.map(|_| ()));
     if go_on {
         packages(patient, &mut seen).await;
         let nothing = Nothing::draw();

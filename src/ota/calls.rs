@@ -215,10 +215,10 @@ async fn firmware_pages<A: Api>(
 ///
 /// # Errors
 /// What the cloud refused, or that it gave no answer.
-pub async fn probe<A: Api>(api: &A, ctx: &CallContext) -> Result<(), CallError> {
+pub async fn probe<A: Api>(api: &A, ctx: &CallContext) -> Result<Read<()>, CallError> {
     let own = [("CurrentPage", "1".to_owned()), ("PageSize", "1".to_owned())];
     let request = ctx.request(Operation::ListOTAFirmware, own);
-    ask(api, &request).await?.read(decode::firmwares).map(|_| ())
+    Ok(ask(api, &request).await?.read(decode::firmwares)?.map(|_| ()))
 }
 
 /// Which of a job's tasks to cancel (6.9).

@@ -109,6 +109,9 @@ pub fn unclaimed(id: &JobId, attempt: i32, part: i32, token: String, utc_create:
         cancelled_before: 0,
         counts: None,
         moving: 0,
+        drained: false,
+        gone: false,
+        accepted: None,
         view: None,
     }
 }

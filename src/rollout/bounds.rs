@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use crate::api::FirmwareRolloutStatus;
-use crate::api::status::StageStatus;
+use crate::api::status::{JobView, StageStatus};
 
 /// Most bytes of a status as JSON.
 pub const MOST_BYTES: usize = 64 * 1024;
@@ -16,12 +16,12 @@ pub const RETRIES: usize = 16;
 /// Most answers of QueryOTAJob that are kept, of one stage and in all.
 const VIEWS_OF_STAGE: usize = 2;
 const VIEWS: usize = 8;
-/// Bytes of one job without its view, of one view, and of one list, at most.
-const JOB: usize = 700;
+/// Bytes of one job with a brief view, of one full view, and of one list, at most.
+const JOB: usize = 1_100;
 const VIEW: usize = 2_600;
 const RETRY: usize = 200;
 /// By how many bytes the rest may grow after a check: claim, conditions, messages, gate, duplicates and so on.
-const GROWTH: usize = 29 * 1024;
+const GROWTH: usize = 24 * 1024;
 
 /// Whether a stage has room for so many more jobs, and for one more list if they are a retry's by name.
 ///
@@ -53,13 +53,28 @@ fn bytes(status: &FirmwareRolloutStatus) -> usize {
     serde_json::to_vec(status).map_or(usize::MAX / 2, |json| json.len())
 }
 
-/// The jobs whose view is kept: each stage's last, and of its present attempt the one before; of these the youngest.
+/// The jobs whose view is kept in full: each stage's last, and of its present attempt the one before; of these the
+/// youngest.
 pub fn shown(stages: &[StageStatus]) -> BTreeSet<String> {
     let wanted = stages.iter().rev().flat_map(|stage| {
         let youngest = stage.jobs.iter().rev().take(VIEWS_OF_STAGE).enumerate();
         youngest.filter(|(n, job)| *n == 0 || job.attempt == stage.attempt).map(|(_, job)| job.id.clone())
     });
     wanted.take(VIEWS).collect()
+}
+
+/// What is kept of the view of the other jobs of a present attempt: what decisions look at.
+pub fn brief(view: &JobView) -> JobView {
+    JobView {
+        job_status: view.job_status.clone(),
+        job_type: view.job_type.clone(),
+        selection_type: view.selection_type.clone(),
+        target_selection: view.target_selection.clone(),
+        utc_create: view.utc_create,
+        utc_start_time: view.utc_start_time,
+        maximum_per_minute: view.maximum_per_minute,
+        ..JobView::default()
+    }
 }
 
 #[cfg(test)]
@@ -97,7 +112,8 @@ mod tests {
         let job = json!({
             "id": format!("{id:0>128}"), "attempt": 16, "part": 20, "token": text(32), "utcCreate": AT,
             "requestId": text(64), "sentPercent": "33.333", "succeededBefore": 10_000_000, "total": 10_000_000,
-            "cancelledBefore": 10_000_000, "counts": ledger(), "moving": 10_000_000,
+            "cancelledBefore": 10_000_000, "counts": ledger(), "moving": 10_000_000, "drained": true, "gone": true,
+            "accepted": {"cancelled": 10_000_000, "ended": true},
         });
         serde_json::from_value(job).unwrap()
     }
@@ -164,8 +180,8 @@ mod tests {
                      "missing": vec![text(160); 8]},
             "gate": {"stage": stage, "result": "Hold", "decided": 10_000_000, "pushed": 10_000_000,
                      "failurePercent": text(16), "maxFailurePercent": "33.333"},
-            "duplicates": (0..16).map(|n| json!({"id": format!("{n:0>128}"), "stage": text(40)})).collect::<Vec<_>>(),
-            "beside": vec![text(128); 32],
+            "duplicates": (0..8).map(|n| json!({"id": format!("{n:0>128}"), "stage": text(40)})).collect::<Vec<_>>(),
+            "beside": vec![text(128); 16],
             "adoptRefused": text(512),
             "handled": {"adopt": text(128), "resume": text(128), "retry": text(128), "pause": text(128),
                         "abort": text(128)},
@@ -230,7 +246,8 @@ mod tests {
                     }
                     let shown = shown(&status.stages);
                     for job in status.stages.iter_mut().flat_map(|s| &mut s.jobs) {
-                        job.view = shown.contains(&job.id).then(|| serde_json::from_value(view()).unwrap());
+                        let full: JobView = serde_json::from_value(view()).unwrap();
+                        job.view = Some(if shown.contains(&job.id) { full } else { brief(&full) });
                     }
                 }
             }

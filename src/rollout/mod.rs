@@ -15,6 +15,7 @@ pub mod decide;
 mod decide_tests;
 pub mod edits;
 pub mod effective;
+pub mod external;
 pub mod firmware;
 pub mod gate;
 pub mod observed;

@@ -14,7 +14,7 @@ use crate::ota::Sender;
 use crate::ota::code::{self, Class};
 use crate::ota::firmware::Firmware;
 use crate::ota::id::{FirmwareId, JobId};
-use crate::ota::job::{Job, JobStatus};
+use crate::ota::job::{self, Job};
 use crate::ota::outcome::{CallError, Outcome};
 
 use super::revision;
@@ -180,12 +180,7 @@ impl JobReading {
 
     /// Whether the job was cancelled as a whole.
     pub fn is_cancelled(&self) -> bool {
-        self.job.as_ref().is_some_and(|j| j.status == JobStatus::Canceled)
-    }
-
-    /// When the job began, by the cloud's clock.
-    pub fn began(&self) -> Option<Timestamp> {
-        self.job.as_ref().and_then(|j| j.utc_start.or(j.utc_schedule).or(j.utc_create))
+        self.job.as_ref().is_some_and(|j| j.status == job::JobStatus::Canceled)
     }
 }
 

@@ -13,7 +13,7 @@ use super::observed::Unfinished;
 
 /// Names that one job takes (ota-api: section 3).
 pub const NAMES_PER_JOB: usize = 200;
-/// Parts of one attempt: what a status can hold.
+/// Parts of one attempt.
 pub const MOST_PARTS: usize = 20;
 
 /// The jobs whose devices an attempt retries: those of the last attempt before it that made any. None for a first

@@ -195,8 +195,10 @@ fn stages(old: &FirmwareRolloutStatus, new: &FirmwareRolloutStatus) -> Option<St
         }
         let renewed = entry.attempt > before.attempt;
         let from = match before.state {
-            // Another attempt starts over.
-            StageState::Failed | StageState::Aborted if renewed && entry.attempt == before.attempt + 1 => {
+            // Another attempt starts over: of what ended badly, or of what somebody else cancelled.
+            StageState::Failed | StageState::Aborted | StageState::Running | StageState::Soaking
+                if entry.attempt == before.attempt + 1 =>
+            {
                 StageState::Pending
             }
             _ if renewed => return Some(format!("stage {} has another attempt without having ended", entry.name)),

@@ -10,10 +10,10 @@ use crate::api::condition::{self, Condition};
 use crate::api::status::{FirmwareRolloutStatus, Next, Phase, StageState};
 use crate::api::{Time, status};
 
-use super::stage;
+use super::{external, stage};
 
 /// Most characters of a condition's message.
-pub const LONGEST_MESSAGE: usize = 1_024;
+pub const LONGEST_MESSAGE: usize = 768;
 
 /// Where a rollout stands, for a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,6 +162,35 @@ pub fn events(old: &FirmwareRolloutStatus, new: &FirmwareRolloutStatus) -> Vec<N
             };
             notes.push(normal(reason, format!("Stage-{}-{}-{}", stage.name, job.attempt, job.part), note));
         }
+        for job in stage.jobs.iter().filter(|j| j.accepted.is_some()) {
+            let before = before.and_then(|b| b.jobs.iter().find(|k| k.id == job.id)).and_then(|j| j.accepted);
+            let ended = |a: Option<status::AcceptedChange>| a.map(|a| a.ended);
+            let changed = external::of(job).filter(|_| ended(before) != ended(job.accepted));
+            if let Some(change) = changed {
+                let note = format!(
+                    "Job {} of stage {} {} outside of this rollout; it is accepted",
+                    job.id,
+                    stage.name,
+                    change.told()
+                );
+                notes.push(normal("ExternalChangeAccepted", format!("Job-{}", job.id), note));
+            }
+        }
+        if let Some(before) = before.filter(|b| b.attempt < stage.attempt) {
+            let because = stage.message.as_deref().unwrap_or("by command");
+            notes.push(Note {
+                warning: stage.reason.as_deref() == Some("Recreated"),
+                reason: "StageRetried".to_owned(),
+                action: format!("Stage-{}-{}", stage.name, stage.attempt),
+                note: bounded(
+                    &format!(
+                        "Attempt {} of stage {} follows attempt {}: {because}",
+                        stage.attempt, stage.name, before.attempt
+                    ),
+                    1_000,
+                ),
+            });
+        }
         if before.map(|b| b.state) == Some(stage.state) {
             continue;
         }
@@ -260,6 +289,9 @@ pub fn essence(status: &FirmwareRolloutStatus) -> FirmwareRolloutStatus {
     for job in essence.stages.iter_mut().flat_map(|s| &mut s.jobs) {
         job.counts = None;
         job.moving = 0;
+        if let Some(accepted) = &mut job.accepted {
+            accepted.cancelled = 0;
+        }
         if let Some(view) = &mut job.view {
             view.utc_modified = None;
         }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::api::rollout::FirmwareRef;
-use crate::api::status::{Claim, FirmwareRolloutStatus, Phase, StageKind, StageState};
+use crate::api::status::{Claim, FirmwareRolloutStatus, Ledger, Phase, StageKind, StageState};
 use crate::api::{FULL, FirmwareRollout};
 use crate::ota::id::{FirmwareId, JobId};
 
@@ -61,6 +61,8 @@ pub struct WantedJob {
     pub upgrade: bool,
     /// When its devices count as silent.
     pub silent_after: Duration,
+    /// The cloud did not know it any more: its counts as they were then, for nobody can count it again.
+    pub gone: Option<Ledger>,
 }
 
 /// How often a job is read.
@@ -123,7 +125,8 @@ pub fn wanted(rollout: &FirmwareRollout, ticket: Ticket) -> Wanted {
                 (false, false) => Cadence::Slow,
                 (false, true) => Cadence::Once,
             };
-            wanted.jobs.push(WantedJob { id: JobId::new(job.id.clone()), cadence, upgrade, silent_after });
+            let gone = job.counts.filter(|_| job.gone);
+            wanted.jobs.push(WantedJob { id: JobId::new(job.id.clone()), cadence, upgrade, silent_after, gone });
         }
     }
     // Replaced policies are read more often once it is their turn to be cancelled.
@@ -131,11 +134,12 @@ pub fn wanted(rollout: &FirmwareRollout, ticket: Ticket) -> Wanted {
     for policy in &status.standing {
         let cadence = if retiring { Cadence::EveryPoll } else { Cadence::Slow };
         let silent_after = effective::SILENT_AFTER;
-        wanted.jobs.push(WantedJob { id: JobId::new(policy.id.clone()), cadence, upgrade: false, silent_after });
+        wanted.jobs.push(WantedJob { id: JobId::new(policy.id.clone()), cadence, upgrade: false, silent_after, gone: None });
     }
     for duplicate in status.duplicates.iter().filter(|d| !d.ended) {
         let (id, silent_after) = (JobId::new(duplicate.id.clone()), effective::SILENT_AFTER);
-        wanted.jobs.push(WantedJob { id, cadence: Cadence::EveryPoll, upgrade: false, silent_after });
+        let cadence = Cadence::EveryPoll;
+        wanted.jobs.push(WantedJob { id, cadence, upgrade: false, silent_after, gone: None });
     }
     let upgrades = status.stages.iter().filter(|s| s.kind != StageKind::Verify).flat_map(|s| &s.jobs);
     let counted = upgrades.filter_map(|job| Some((job.id.as_str(), job.counts.as_ref()?)));

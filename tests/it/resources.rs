@@ -78,7 +78,7 @@ fn good_manifests_are_taken() {
         json!({"gray": [{"name": "a", "percent": "0.001"}, {"name": "b", "devices": names}, {"name": "c", "percent": 100}]}),
         json!({"gray": [{"name": "a", "percent": "9.5"}, {"name": "b", "percent": 10}]}),
         json!({"full": null, "verify": {"devices": ["a", "b"]}}),
-        json!({"suspend": true, "supersede": "Queue"}),
+        json!({"suspend": true, "supersede": "Queue", "onExternalChange": "Recreate"}),
         json!({"delivery": {"maximumPerMinute": 10, "deviceTimeout": "2h", "retry": {"count": 5, "interval": "1h"},
                             "overwrite": "Pending", "tags": {"campaign": "winter"}}}),
         json!({"delivery": {"push": false, "confirm": true, "protocol": "MQTT", "multiModule": true, "overwrite": "Never",
@@ -241,6 +241,7 @@ fn bad_manifests_are_refused_with_the_field_and_what_to_write() {
         (tag("a", &"x".repeat(1_025)), "spec.delivery.tags.a", "1024"),
         (json!({"delivery": {"tags": heavy}}), "spec.delivery.tags", "4063"),
         (json!({"delivery": {"tags": many}}), "spec.delivery.tags", "9"),
+        (json!({"onExternalChange": "Ignore"}), "spec.onExternalChange", "Recreate"),
         (json!({"supersede": "Wait"}), "spec.supersede", "Queue"),
         (json!({"dynamic": {}}), "spec.dynamic", "unknown field"),
     ];

@@ -281,6 +281,11 @@ impl Cloud {
         self.world.job_reports(self.edition)
     }
 
+    /// Removes a job, as somebody with the right to do so might: no operation knows it any more, its devices go on.
+    pub fn forget_job(&mut self, id: &str) {
+        self.world.forget_job(id);
+    }
+
     /// The true ledger of a product, by the fleet clock's last instant; none for an unknown product.
     pub fn ledger(&self, product_key: &str, query: &LedgerQuery) -> Option<Ledger> {
         self.world.ledger(product_key, query)

@@ -175,6 +175,14 @@ impl World {
         }
     }
 
+    /// No operation knows the job any more.
+    pub(super) fn forget_job(&mut self, id: &str) {
+        let Some(number) = self.job_ids.remove(id) else { return };
+        for package in &mut self.packages {
+            package.jobs.retain(|job| *job != number);
+        }
+    }
+
     /// QueryOTAJob's `Data`, without tags.
     pub(super) fn job_view(&self, job: &Job, edition: Edition) -> Fields {
         let mut data = self.job_basics(job, false);

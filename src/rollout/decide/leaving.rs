@@ -165,6 +165,9 @@ impl<'a> Draft<'a> {
         let mut drain = Drain::Done;
         for entry in stages {
             for job in &entry.jobs {
+                if job.gone {
+                    continue;
+                }
                 let id = JobId::new(job.id.clone());
                 let Some(reading) = self.observed.jobs.get(&id) else {
                     // What is not pending any more never becomes so again by itself.

@@ -4,6 +4,7 @@
 //! folded into the status by `absorb`; the next decision starts from there.
 
 mod adopting;
+mod changed;
 mod claimed;
 mod leaving;
 mod policy;
@@ -14,12 +15,14 @@ mod tagged;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::rollout::DeletionPolicy;
+use crate::api::rollout::{DeletionPolicy, OnExternalChange};
 use crate::api::status::{
-    Claim, Duplicate, Effective, EffectiveStage, FirmwareRolloutStatus, JobStatus, LastCompleted, Ledger, Phase,
-    Progress, RetryList, StageKind, StageState, StageStatus, StandingPolicy,
+    Claim, Duplicate, Effective, EffectiveStage, FirmwareRolloutStatus, JobStatus, JobView, LastCompleted, Ledger,
+    Phase, Progress, RetryList, StageKind, StageState, StageStatus, StandingPolicy,
 };
-use crate::api::{ABORT, ADOPT, FINALIZER, FirmwareRollout, ORPHAN, Percent, RETRY, Replay, Span, TAG_KEY, Time};
+use crate::api::{
+    ABORT, ADOPT, FINALIZER, FirmwareRollout, ORPHAN, Percent, RESUME, RETRY, Replay, Span, TAG_KEY, Time,
+};
 use crate::ota::Request;
 use crate::ota::firmware::{Firmware, FirmwareStatus};
 use crate::ota::id::JobId;
@@ -28,6 +31,7 @@ use crate::ota::job::JobStatus as CloudStatus;
 use super::command::{self, Command};
 use super::course::{self, Course};
 use super::edits::{self, Edit};
+use super::external::{self, Change};
 use super::gate::{self, GateInput, Verdict};
 use super::observed::{Account, JobReading, Observed, RunLedger, Ticket, Trouble, spell, view};
 use super::percent::{self, GrayJob, Plan};
@@ -109,8 +113,10 @@ pub fn decide(rollout: &FirmwareRollout, observed: &Observed, now: Timestamp) ->
             }
             None => {
                 draft.note_tagged();
+                let course = draft.course();
                 draft.obey();
-                draft.run()
+                // What a command ended is written down before it is left.
+                if course == Course::Queued && draft.course() == Course::Superseded { left() } else { draft.run() }
             }
         }
     };
@@ -138,6 +144,10 @@ fn wait(reason: &'static str, because: impl Into<String>) -> Decision {
 
 fn stall(reason: &'static str, because: impl Into<String>) -> Decision {
     (Act::Wait, Situation::stalled(reason, because))
+}
+
+fn left() -> Decision {
+    wait("Superseding", "the run has ended; the firmware that waited for it comes next")
 }
 
 fn troubled(trouble: &Trouble) -> Decision {
@@ -222,7 +232,10 @@ impl<'a> Draft<'a> {
             let Some(value) = command.fresh(self.rollout, &self.status) else { continue };
             let unresolved = self.status.claim.clone();
             match command {
-                Command::Resume => self.status.paused = false,
+                Command::Resume => {
+                    self.status.paused = false;
+                    self.accept_as_asked();
+                }
                 Command::Pause => self.status.paused = true,
                 Command::Abort if stage::reverted(&self.status) => {}
                 // Kept for the run that begins: it is what a person wants stopped by now.
@@ -236,6 +249,7 @@ impl<'a> Draft<'a> {
                 // Kept until it can be said what became of the create.
                 Command::Retry if unresolved.as_ref().is_some_and(|claim| !self.is_over(claim)) => continue,
                 Command::Retry if unresolved.is_some() => self.absolved = true,
+                Command::Retry if self.retry_as_asked() => {}
                 // What is being left is not taken up again.
                 Command::Retry if self.course() == Course::Superseded => {}
                 Command::Retry if self.status.phase.is_some_and(Phase::is_given_up) => command::renew(&mut self.status),
@@ -307,17 +321,22 @@ impl<'a> Draft<'a> {
         let shown = bounds::shown(&self.status.stages);
         for entry in &mut self.status.stages {
             for job in &mut entry.jobs {
-                if !shown.contains(&job.id) {
-                    job.view = None;
-                }
+                let (full, present) = (shown.contains(&job.id), job.attempt == entry.attempt);
+                let kept =
+                    |view: &JobView| if full { Some(view.clone()) } else { present.then(|| bounds::brief(view)) };
+                job.view = job.view.as_ref().and_then(kept);
                 let Some(reading) = self.observed.jobs.get(&JobId::new(job.id.clone())) else { continue };
                 if let Some(read) = &reading.job {
-                    job.view = shown.contains(&job.id).then(|| view(read));
+                    job.view = kept(&view(read));
                     // Of a job that came without our claim only the cloud knows it.
                     let drawn = || read.gray_percent.as_deref().and_then(|p| Percent::parse(p).ok());
                     job.sent_percent = job.sent_percent.or_else(drawn);
                 }
-                if reading.job.is_some() {
+                job.gone = reading.job.is_none();
+                if job.gone {
+                    job.counts = Some(external::closed(job.counts.unwrap_or(reading.counts)));
+                    job.moving = 0;
+                } else {
                     job.counts = Some(reading.counts);
                     job.moving = reading.moving;
                     if reading.settled && reading.consistent {
@@ -377,7 +396,7 @@ impl<'a> Draft<'a> {
         self.show_phase();
         if course == Course::Queued && self.course() == Course::Superseded {
             // Its end is not what the spec declares.
-            return wait("Superseding", "the run has ended; the firmware that waited for it comes next");
+            return left();
         }
         decision
     }
@@ -517,7 +536,7 @@ impl<'a> Draft<'a> {
 struct Ended;
 
 /// The sum of two ledgers, class by class.
-pub(super) fn add(a: Ledger, b: &Ledger) -> Ledger {
+pub fn add(a: Ledger, b: &Ledger) -> Ledger {
     Ledger {
         at_target: a.at_target + b.at_target,
         in_progress: a.in_progress + b.in_progress,

@@ -31,7 +31,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Whether the policy of a stage is to have ended by now.
-    pub(super) fn is_past(&self, index: usize, now: Timestamp) -> bool {
+    fn is_past(&self, index: usize, now: Timestamp) -> bool {
         self.until(index).is_some_and(|until| now >= until)
     }
 
@@ -40,6 +40,11 @@ impl<'a> Draft<'a> {
         let told =
             || Situation::waiting("PolicyEnding", "full.dynamic.until has passed: the policy is being cancelled");
         let Some(entry) = self.status.stages.get(index).cloned() else { return self.launch() };
+        // Written down first: what the cancels do must not be taken for somebody else's doing.
+        if entry.jobs.iter().any(|j| !j.drained) {
+            self.edit(index, |s| s.jobs.iter_mut().for_each(|j| j.drained = true));
+            return (Act::Wait, told());
+        }
         if let Some(act) = self.ending(entry.jobs.iter().map(|j| &j.id)) {
             return (act, told());
         }

@@ -37,6 +37,14 @@ impl<'a> Draft<'a> {
         if of.is_empty() {
             return Ok(Taken::Declared);
         }
+        if let Some(gone) = entry.jobs.iter().find(|j| j.gone && of.iter().any(|id| id.as_str() == j.id)) {
+            let because = format!(
+                "job {} of stage {name}'s earlier attempt is not known to the cloud any more, and with it the names of \
+                 the devices to retry: bring new firmware instead",
+                gone.id
+            );
+            return Ok(Taken::Nothing(stall("ExternalChange", because)));
+        }
         let Some(unfinished) = self.observed.unfinished.as_ref().filter(|u| u.of == of) else {
             let because = format!("the devices that stage {name} has to retry are being listed");
             return Ok(Taken::Nothing(self.unread("Counting", because)));

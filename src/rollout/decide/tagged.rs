@@ -11,8 +11,8 @@ use crate::rollout::owner::{self, Own};
 /// Jobs that are named in one message.
 const NAMED: usize = 8;
 /// Bounds of the status.
-const MOST_DUPLICATES: usize = 16;
-const MOST_BESIDE: usize = 32;
+const MOST_DUPLICATES: usize = 8;
+const MOST_BESIDE: usize = 16;
 /// Before a run's first create the listing may be so old.
 const FRESH: std::time::Duration = std::time::Duration::from_secs(30);
 

@@ -7,3 +7,4 @@ mod identity;
 mod interrupted;
 pub mod scene;
 mod stopping;
+mod using;

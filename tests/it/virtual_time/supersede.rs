@@ -64,8 +64,8 @@ fn a_queued_firmware_waits_for_the_end_of_the_run_whoever_dies_meanwhile() {
             assert!(state.notes.iter().any(|n| n.reason == "Completed"), "{:?}", state.notes);
         }
         run.until_stage(2, "canary");
-        let accepted = audit::accepted(&run.state().cloud);
-        for id in &accepted[..5] {
+        let old = audit::accepted(&run.state().cloud);
+        for id in &old[..5] {
             assert_eq!(audit::pending(&run.state().cloud, id), 0, "{id}");
         }
         run.until_end();

@@ -228,10 +228,11 @@ impl State {
             assert!(before.is_none_or(|b| b.attempt <= entry.attempt && b.epoch <= entry.epoch), "went back");
             let from = match before.map(|b| (b.state, b.attempt)) {
                 None => StageState::Pending,
-                // Another attempt of what had ended badly starts over.
-                Some((StageState::Failed | StageState::Aborted, attempt)) if attempt < entry.attempt => {
-                    StageState::Pending
-                }
+                // Another attempt of what had ended badly, or what somebody else cancelled, starts over.
+                Some((
+                    StageState::Failed | StageState::Aborted | StageState::Running | StageState::Soaking,
+                    attempt,
+                )) if attempt < entry.attempt => StageState::Pending,
                 Some((state, attempt)) => {
                     assert_eq!(attempt, entry.attempt, "{}: another attempt of what had not ended", entry.name);
                     state
