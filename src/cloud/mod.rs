@@ -3,7 +3,7 @@
 //! Here belongs what the cloud does, the fleet it does it to, and how a person starts and watches it. What the operator
 //! wants of a cloud never comes in here: nothing of `rollout` or `controller` is known.
 
-mod connection;
+pub mod connection;
 pub mod faults;
 pub mod fleet;
 pub mod log;
