@@ -1,9 +1,13 @@
 //! The model in virtual time. Here: a bench that makes calls; the cases live beside it, by subject.
 
+mod actions;
+mod dynamic;
 mod gateway;
 mod life;
+mod name_lists;
 mod rules;
 mod shapes;
+mod v3;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -35,6 +39,7 @@ struct Bench {
     cloud: Cloud,
     clocks: Clocks,
     key: &'static str,
+    verb: &'static str,
 }
 
 impl Bench {
@@ -56,7 +61,7 @@ impl Bench {
         change(&mut switches);
         let now: Timestamp = "2026-03-01T00:00:00Z".parse().unwrap();
         let cloud = Cloud::new(&fleet, seed, edition, switches);
-        Self { cloud, clocks: Clocks { wall: now, fleet: now }, key: "key" }
+        Self { cloud, clocks: Clocks { wall: now, fleet: now }, key: "key", verb: "POST" }
     }
 
     /// Moves the fleet clock.
@@ -81,7 +86,7 @@ impl Bench {
             let (k, v) = pair.split_once('=').unwrap();
             pairs.push((k.to_owned(), v.replace('~', " ")));
         }
-        self.cloud.handle(&Call { verb: "POST".to_owned(), pairs }, self.clocks)
+        self.cloud.handle(&Call { verb: self.verb.to_owned(), pairs, ..Call::default() }, self.clocks)
     }
 
     fn ok(&mut self, operation: &str, params: &str) -> Value {
