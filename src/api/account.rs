@@ -50,6 +50,10 @@ pub struct OTAAccountSpec {
     /// only looked up, once no copy of it can arrive any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay: Option<Replay>,
+    /// How requests are signed: V1 (HMAC-SHA1, the default, which every endpoint of this kind of API knows) or V3
+    /// (ACS3-HMAC-SHA256, which keeps an STS token out of the URL). A create that got no answer is repeated as it was signed, whatever this says by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
     /// Who shares this account's quota, and so one owner among the operator's replicas. Default: the access key id.
     /// Accounts with different keys of one cloud account should name the same group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,6 +61,16 @@ pub struct OTAAccountSpec {
     #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
         .message("must be lower-case letters, digits and '-', such as prod-shanghai"))]
     pub quota_group: Option<String>,
+}
+
+/// How requests are signed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Signature {
+    /// HMAC-SHA1 over the parameters.
+    #[default]
+    V1,
+    /// ACS3-HMAC-SHA256 over the request, headers included.
+    V3,
 }
 
 /// What may be done about a create that got no answer.

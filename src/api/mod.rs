@@ -17,7 +17,7 @@ pub mod span;
 pub mod status;
 pub mod time;
 
-pub use account::{OTAAccount, OTAAccountSpec, OTAAccountStatus, Replay};
+pub use account::{OTAAccount, OTAAccountSpec, OTAAccountStatus, Replay, Signature};
 pub use condition::Condition;
 pub use percent::Percent;
 pub use rollout::{FirmwareRollout, FirmwareRolloutSpec};

@@ -9,7 +9,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, Percent, Span, Time};
+use super::{Condition, Percent, Signature, Span, Time};
 
 pub use super::job_view::JobView;
 
@@ -347,6 +347,9 @@ pub struct Call {
     /// Digest of the access key id.
     #[schemars(length(max = 32))]
     pub access_key: String,
+    /// How it is signed; absent in claims of versions that knew V1 only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
 }
 
 /// Device names by digest.

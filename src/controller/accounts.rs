@@ -200,14 +200,15 @@ impl Accounts {
             resolve(&self.kube, &self.allowed, &key.namespace, resource).await?;
         let group = match &resource.spec.quota_group {
             Some(name) => Group::Named(name.clone()),
-            None => Group::Key(credentials.digest()),
+            None => Group::Key(account.principal.clone()),
         };
         // Asked after every wait: a process that was stopped, or waited for its quota, may own the group no more.
         let (leases, owned) = (self.leases.clone(), group.clone());
         let permit = Permit::new(move |longest| leases.left(&owned).is_some_and(|left| left > longest));
         let client = Client::new(endpoint, credentials, self.quota(&group), self.leases.limits())
             .map_err(|error| stalled("ClientInvalid", error.to_string()))?;
-        Ok(Ready { account, group, client: Arc::new(client.permitted(permit)) })
+        let client = Arc::new(client.signing(account.signature).permitted(permit));
+        Ok(Ready { account, group, client })
     }
 
     fn quota(&self, group: &Group) -> SharedQuota {
@@ -221,6 +222,7 @@ fn same(a: &Ready, b: &Ready) -> bool {
     a.group == b.group
         && x.url() == y.url()
         && x.region() == y.region()
+        && a.client.signature() == b.client.signature()
         && a.client.credentials().same_as(b.client.credentials())
 }
 
@@ -268,6 +270,8 @@ pub async fn resolve(
         region: endpoint.region().map(str::to_owned),
         instance_id: resource.spec.instance_id.clone(),
         access_key: credentials.digest(),
+        principal: credentials.principal(),
+        signature: resource.spec.signature.unwrap_or_default(),
         list_lag: effective::LIST_LAG,
         replay: Replay::Settle,
         tag_echoed: false,
@@ -307,6 +311,7 @@ fn informed(account: Account, resource: &OTAAccount) -> Account {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::Signature;
     use serde_json::{Value, json};
 
     fn account() -> Account {
@@ -315,6 +320,8 @@ mod tests {
             region: None,
             instance_id: None,
             access_key: "k".into(),
+            principal: "k".into(),
+            signature: Signature::default(),
             list_lag: effective::LIST_LAG,
             replay: Replay::Settle,
             tag_echoed: false,
@@ -363,7 +370,7 @@ mod tests {
         for other in [
             Account { endpoint: "https://f/".into(), ..account() },
             Account { instance_id: Some("iot-1".into()), ..account() },
-            Account { access_key: "l".into(), ..account() },
+            Account { principal: "l".into(), ..account() },
         ] {
             assert_ne!(other.subject(), base);
         }

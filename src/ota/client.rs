@@ -1,4 +1,4 @@
-//! The exchange over HTTPS: signing, waiting for a slot of the quota, one bounded answer (ota-api: sections 1, 8, 9).
+//! The exchange over HTTPS: signing, waiting for a slot of the quota, one bounded answer (ota-api: sections 1, 8).
 //!
 //! Here belongs what happens on the wire. Nothing is retried here, and what an answer means is not looked at, except to
 //! see a throttle.
@@ -18,12 +18,12 @@ use super::credentials::{Credentials, hex};
 use super::endpoint::Endpoint;
 use super::limits::{Limits, Permit};
 use super::quota::Quota;
+use super::signed::signed;
 use super::wire::{LONGEST_BODY, throttled};
-use super::{Answer, Api, NoAnswer, Operation, Request, sign};
+use super::{Answer, Api, NoAnswer, Operation, Request, Stamp, sign};
+use crate::api::Signature;
 use crate::clock;
 
-const VERB: &str = "POST";
-const VERSION: &str = "2018-01-20";
 /// Longest pause that we let the gateway ask for (section 8).
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(120);
 
@@ -44,6 +44,7 @@ pub struct Client {
     quota: SharedQuota,
     limits: Limits,
     permit: Option<Permit>,
+    signature: Signature,
 }
 
 impl Client {
@@ -71,13 +72,24 @@ impl Client {
             builder = builder.no_proxy();
         }
         let http = builder.build().map_err(|e| ClientError(reason(e)))?;
-        Ok(Self { http, endpoint, credentials, quota, limits, permit: None })
+        Ok(Self { http, endpoint, credentials, quota, limits, permit: None, signature: Signature::default() })
     }
 
     /// The same, sending only what `permit` allows at that very moment.
     #[must_use]
     pub fn permitted(self, permit: Permit) -> Self {
         Self { permit: Some(permit), ..self }
+    }
+
+    /// The same, signing this way whatever has no stamp.
+    #[must_use]
+    pub fn signing(self, signature: Signature) -> Self {
+        Self { signature, ..self }
+    }
+
+    /// How it signs what has no stamp.
+    pub fn signature(&self) -> Signature {
+        self.signature
     }
 
     /// Where it calls.
@@ -119,30 +131,9 @@ impl Client {
         }
     }
 
-    /// The signed query: sorted as it is signed, then `Signature`. The same for the same request with a stamp.
-    fn query(&self, request: &Request) -> String {
-        let (nonce, at) = match &request.stamp {
-            Some(stamp) => (stamp.nonce.clone(), stamp.at),
-            None => (fresh_nonce(), clock::wall()),
-        };
-        let timestamp = at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let mut pairs = vec![
-            ("AccessKeyId", self.credentials.id()),
-            ("Action", request.operation.name()),
-            ("Format", "JSON"),
-            ("SignatureMethod", "HMAC-SHA1"),
-            ("SignatureNonce", &nonce),
-            ("SignatureVersion", "1.0"),
-            ("Timestamp", &timestamp),
-            ("Version", VERSION),
-        ];
-        pairs.extend(self.endpoint.region().map(|region| ("RegionId", region)));
-        pairs.extend(self.credentials.token().map(|token| ("SecurityToken", token.expose_secret())));
-        pairs.extend(request.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-        let canonical = sign::canonical_query(pairs);
-        let text = sign::string_to_sign(VERB, &canonical);
-        let signature = sign::signature(self.credentials.secret().expose_secret(), &text);
-        format!("{canonical}&Signature={}", sign::encode(&signature))
+    /// How and when a request is signed that has no stamp of its own.
+    fn stamp(&self) -> Stamp {
+        Stamp { nonce: fresh_nonce(), at: clock::wall(), signature: self.signature }
     }
 
     /// Error answers may echo what was sent (section 8: the string to sign, with an STS token in it).
@@ -171,14 +162,22 @@ impl Client {
     }
 
     async fn send(&self, request: &Request) -> Result<Answer, NoAnswer> {
+        let stamp = request.stamp.clone().unwrap_or_else(|| self.stamp());
+        let signed = signed(request, &self.endpoint, &self.credentials, &stamp);
         let mut url = self.endpoint.url().clone();
-        url.set_query(Some(&self.query(request)));
+        url.set_query(Some(&signed.query));
         let stamped = self.limits.stamped.min(self.limits.total);
         let longest = if request.stamp.is_some() { stamped } else { Duration::ZERO };
         if self.permit.as_ref().is_some_and(|permit| !permit.allows(longest)) {
             return Err(NoAnswer::NotSent("another replica owns the account, or will before an answer".to_owned()));
         }
         let mut post = self.http.post(url);
+        for (name, value) in signed.headers {
+            let mut value = HeaderValue::from_str(&value)
+                .map_err(|_| NoAnswer::NotSent(format!("the credentials cannot be sent as header {name}")))?;
+            value.set_sensitive(true);
+            post = post.header(name, value);
+        }
         if request.stamp.is_some() {
             post = post.timeout(stamped);
         }
@@ -275,15 +274,16 @@ mod tests {
 
     struct Cloud {
         seen: Seen,
+        headers: Arc<Mutex<Vec<HeaderMap>>>,
         port: u16,
     }
 
     impl Cloud {
         /// Answers the `n`th request, from 0, with `reply(n)`.
         async fn start(reply: Reply) -> Self {
-            type Shared = (Seen, Reply);
+            type Shared = (Seen, Arc<Mutex<Vec<HeaderMap>>>, Reply);
             async fn handle(
-                State((seen, reply)): State<Shared>,
+                State((seen, all, reply)): State<Shared>,
                 method: Method,
                 uri: Uri,
                 headers: HeaderMap,
@@ -298,14 +298,16 @@ mod tests {
                 if uri.query().is_some_and(|q| q.contains("Stall=1")) {
                     tokio::time::sleep(Duration::from_secs(60)).await;
                 }
+                all.lock().unwrap().push(headers);
                 reply(n)
             }
             let seen = Seen::default();
+            let headers = Arc::<Mutex<Vec<HeaderMap>>>::default();
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let port = listener.local_addr().unwrap().port();
-            let router = Router::new().fallback(handle).with_state((seen.clone(), reply));
+            let router = Router::new().fallback(handle).with_state((seen.clone(), headers.clone(), reply));
             tokio::spawn(async move { axum::serve(listener, router).await });
-            Self { seen, port }
+            Self { seen, headers, port }
         }
 
         fn queries(&self) -> Vec<String> {
@@ -331,7 +333,12 @@ mod tests {
     }
 
     fn stamp() -> Option<Stamp> {
-        Some(Stamp { nonce: "0123456789abcdef".into(), at: "2026-01-02T03:04:05.678Z".parse().unwrap() })
+        stamped(Signature::V1)
+    }
+
+    fn stamped(signature: Signature) -> Option<Stamp> {
+        let at = "2026-01-02T03:04:05.678Z".parse().unwrap();
+        Some(Stamp { nonce: "0123456789abcdef".into(), at, signature })
     }
 
     fn ok(_: usize) -> Response<Body> {
@@ -356,7 +363,7 @@ mod tests {
         let mut params = decoded(&cloud.queries()[0]);
         let signature = params.remove("Signature").unwrap();
         let canonical = sign::canonical_query(params.iter().map(|(k, v)| (k.as_str(), v.as_str())));
-        assert!(sign::verify(SECRET, &sign::string_to_sign("POST", &canonical), &signature));
+        assert!(sign::v1::verify(SECRET, &sign::v1::string_to_sign("POST", &canonical), &signature));
         for (name, value) in odd {
             assert_eq!(params.remove(name).as_deref(), Some(value));
         }
@@ -388,6 +395,71 @@ mod tests {
         assert!(queries[0].contains("SignatureNonce=0123456789abcdef&"));
         assert!(queries[0].contains("Timestamp=2026-01-02T03%3A04%3A05Z&"));
         assert_ne!(queries[2], queries[3]);
+    }
+
+    /// Everything that a client sends until it pauses for an answer, twice over the same stamp.
+    async fn raw(signature: Signature) -> Vec<String> {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = tokio::spawn(async move {
+            let mut heard = Vec::new();
+            while heard.len() < 2 {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut text = Vec::new();
+                while !text.ends_with(b"\r\n\r\n") {
+                    text.push(stream.read_u8().await.unwrap());
+                }
+                stream.write_all(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await.unwrap();
+                heard.push(String::from_utf8(text).unwrap());
+            }
+            heard
+        });
+        for _ in 0..2 {
+            // Another client, as another replica has.
+            let client = client(port, Limits::default());
+            client.exchange(&request(&[("FirmwareId", "a b")], stamped(signature))).await.unwrap();
+        }
+        // Ports differ from test to test, and are all that does.
+        server.await.unwrap().into_iter().map(|text| text.replace(&format!(":{port}"), ":PORT")).collect()
+    }
+
+    #[tokio::test]
+    async fn a_stamped_request_is_the_same_bytes_whoever_sends_it_and_however_it_is_signed() {
+        for signature in [Signature::V1, Signature::V3] {
+            let heard = raw(signature).await;
+            assert_eq!(heard[0], heard[1], "{signature:?}");
+            assert!(heard[0].starts_with("POST /?") && heard[0].contains("FirmwareId=a%20b"), "{}", heard[0]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_v3_request_is_signed_as_the_gateway_checks_it() {
+        let cloud = Cloud::start(ok).await;
+        let client = client(cloud.port, Limits::default()).signing(Signature::V3);
+        let odd = [("SrcVersion.1", "a b*~'()!"), ("SrcVersion.10", "升级"), ("SrcVersion.2", "+/&="), ("Empty", "")];
+        client.exchange(&request(&odd, None)).await.unwrap();
+        let (_, uri, _, length) = cloud.seen.lock().unwrap()[0].clone();
+        let headers = cloud.headers.lock().unwrap()[0].clone();
+        let value = |name: &str| header(&headers, name).unwrap_or_else(|| panic!("{name} is missing"));
+        assert_eq!((value("host"), length), (format!("127.0.0.1:{}", cloud.port).as_str(), 0));
+        assert_eq!((value("x-acs-action"), value("x-acs-version")), ("CreateOTAStaticUpgradeJob", "2018-01-20"));
+        assert_eq!((value("x-acs-security-token"), value("x-acs-accesskey-id")), (TOKEN, "testAccessKeyId"));
+        assert!(clock::wall().duration_since(value("x-acs-date").parse().unwrap()).as_secs().abs() <= 5);
+        assert_eq!(value("x-acs-signature-nonce").len(), 32);
+        let claimed = sign::v3::Authorization::parse(value("authorization")).unwrap();
+        assert_eq!(claimed.credential, "testAccessKeyId");
+        let names: Vec<_> = claimed.signed_headers.split(';').collect();
+        assert!(headers.keys().filter(|n| n.as_str().starts_with("x-acs-")).all(|n| names.contains(&n.as_str())));
+        let params = decoded(uri.trim_start_matches("/?"));
+        let canonical = sign::canonical_query(params.iter().map(|(k, v)| (k.as_str(), v.as_str())));
+        let signed = names.iter().map(|name| (*name, value(name)));
+        let request = sign::v3::canonical_request("POST", "/", &canonical, signed, value("x-acs-content-sha256"));
+        assert!(sign::v3::verify(SECRET, &sign::v3::string_to_sign(&request), &claimed.signature));
+        let sent: Vec<_> = params.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let mut expected = odd;
+        expected.sort();
+        assert_eq!(sent, expected, "nothing but the operation's own parameters");
     }
 
     #[tokio::test]

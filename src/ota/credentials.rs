@@ -35,12 +35,19 @@ pub struct Credentials {
     id: String,
     secret: SecretString,
     token: Option<SecretString>,
+    principal: Option<String>,
 }
 
 impl Credentials {
     /// Takes the parts as they are.
     pub fn new(id: impl Into<String>, secret: SecretString, token: Option<SecretString>) -> Self {
-        Self { id: id.into(), secret, token }
+        Self { id: id.into(), secret, token, principal: None }
+    }
+
+    /// The same, as keys that a principal is given for a while: what it is called stays when the keys change.
+    #[must_use]
+    pub fn of(self, principal: &str) -> Self {
+        Self { principal: Some(principal.to_owned()), ..self }
     }
 
     /// Reads a Secret's data. One newline at the end of a value is cut off, as people make Secrets from files. An empty
@@ -56,7 +63,7 @@ impl Credentials {
         let id = required(ID_KEY)?.to_owned();
         let secret = SecretString::from(required(SECRET_KEY)?);
         let token = text(data, TOKEN_KEY)?.filter(|t| !t.is_empty()).map(SecretString::from);
-        Ok(Self { id, secret, token })
+        Ok(Self::new(id, secret, token))
     }
 
     /// The access key id. It goes to the cloud; people and the API server see [`Credentials::digest`].
@@ -76,7 +83,12 @@ impl Credentials {
 
     /// Which key this is: the first 16 hexadecimal digits of the id's SHA-256.
     pub fn digest(&self) -> String {
-        hex(Sha256::digest(self.id.as_bytes()).into_iter().take(8))
+        digest(&self.id)
+    }
+
+    /// Whom the key belongs to: the digest of the principal's name, else of the id.
+    pub fn principal(&self) -> String {
+        digest(self.principal.as_deref().unwrap_or(&self.id))
     }
 
     /// Whether two are the same in every part: whether a client can stay.
@@ -86,7 +98,10 @@ impl Credentials {
             (Some(ours), Some(theirs)) => ours.expose_secret() == theirs.expose_secret(),
             _ => false,
         };
-        self.id == other.id && self.secret.expose_secret() == other.secret.expose_secret() && tokens_match
+        self.id == other.id
+            && self.principal == other.principal
+            && self.secret.expose_secret() == other.secret.expose_secret()
+            && tokens_match
     }
 }
 
@@ -104,6 +119,10 @@ fn text<'a>(data: &'a BTreeMap<String, Vec<u8>>, key: &'static str) -> Result<Op
         return Err(CredentialError::NotText(key));
     }
     Ok(Some(value))
+}
+
+fn digest(text: &str) -> String {
+    hex(Sha256::digest(text.as_bytes()).into_iter().take(8))
 }
 
 /// Lower-case hexadecimal.

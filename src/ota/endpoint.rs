@@ -171,6 +171,14 @@ impl Endpoint {
         &self.url
     }
 
+    /// What the `Host` header says: the host, and the port unless it is the scheme's own.
+    pub fn host_header(&self) -> String {
+        match self.url.port() {
+            Some(port) => format!("{}:{port}", self.host),
+            None => self.host.clone(),
+        }
+    }
+
     /// The region that calls name, if one is known.
     pub fn region(&self) -> Option<&str> {
         self.region.as_deref()
@@ -319,6 +327,15 @@ mod tests {
         for pattern in ["*", "", "*.", "a.*.b", "*a.b", "https://x/y", "x:y", "*.127.0.0.1", "*.[::1]", "x@y"] {
             assert!(AllowedEndpoints::new([pattern], false).is_err(), "{pattern}");
         }
+    }
+
+    #[test]
+    fn the_host_header_names_a_port_only_where_it_matters() {
+        let header = |text: &str| insecure().endpoint(text).unwrap().host_header();
+        assert_eq!(header("https://IoT.aliyuncs.com:443/"), "iot.aliyuncs.com");
+        assert_eq!(header("iot.aliyuncs.com:8443"), "iot.aliyuncs.com:8443");
+        assert_eq!(header("http://[::1]:80"), "[::1]");
+        assert_eq!(header("http://[::1]:8080"), "[::1]:8080");
     }
 
     #[test]

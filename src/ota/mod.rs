@@ -21,6 +21,7 @@ pub mod outcome;
 pub mod polling;
 pub mod quota;
 pub mod sign;
+mod signed;
 pub mod task;
 pub mod wire;
 
@@ -28,6 +29,8 @@ use std::collections::BTreeMap;
 use std::future::Future;
 
 use jiff::Timestamp;
+
+use crate::api::Signature;
 
 pub use client::Client;
 pub use code::Class;
@@ -57,13 +60,15 @@ pub struct Request {
     pub stamp: Option<Stamp>,
 }
 
-/// The two parameters that make a signed request repeatable.
+/// What makes a signed request repeatable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamp {
-    /// `SignatureNonce`.
+    /// `SignatureNonce`, or `x-acs-signature-nonce`.
     pub nonce: String,
-    /// `Timestamp`, whole seconds on the wire.
+    /// `Timestamp`, or `x-acs-date`; whole seconds on the wire.
     pub at: Timestamp,
+    /// How it is signed.
+    pub signature: Signature,
 }
 
 /// An answer as it arrived: any HTTP status, not yet judged.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::api::rollout::Overwrite;
 use crate::api::status::{Call, Claim, DeviceList, StageKind};
-use crate::api::{FirmwareRolloutSpec, Percent, TAG_KEY, Time};
+use crate::api::{FirmwareRolloutSpec, Percent, Signature, TAG_KEY, Time};
 use crate::ota::{Operation, Params, Request, Stamp};
 
 use super::observed::Account;
@@ -132,6 +132,7 @@ pub fn call(
         region: account.region.clone(),
         instance_id: account.instance_id.clone(),
         access_key: account.access_key.clone(),
+        signature: Some(account.signature),
     }
 }
 
@@ -149,7 +150,11 @@ pub fn request(claim: &Claim, devices: &[String]) -> Option<Request> {
     Some(Request {
         operation,
         parameters,
-        stamp: Some(Stamp { nonce: nonce(&claim.token, claim.epoch), at: claim.at.0 }),
+        stamp: Some(Stamp {
+            nonce: nonce(&claim.token, claim.epoch),
+            at: claim.at.0,
+            signature: claim.call.signature.unwrap_or(Signature::V1),
+        }),
     })
 }
 

@@ -10,7 +10,7 @@ use super::decide::{Act, Step, decide};
 use super::observed::{Account, Empty, JobReading, Observed, Sends, Ticket, Trouble};
 use super::{absorb, stage};
 use crate::api::status::{Ledger, Phase, StageState};
-use crate::api::{FINALIZER, FirmwareRollout, Replay};
+use crate::api::{FINALIZER, FirmwareRollout, Replay, Signature};
 use crate::ota::firmware::{Firmware, FirmwareStatus};
 use crate::ota::id::{FirmwareId, JobId};
 use crate::ota::job::{Job, JobStatus, JobType};
@@ -65,6 +65,8 @@ fn observed(status: FirmwareStatus) -> Observed {
         region: Some("r".into()),
         instance_id: Some("iot-1".into()),
         access_key: "k".into(),
+        principal: "k".into(),
+        signature: Signature::V3,
         list_lag: Duration::from_secs(1),
         replay: Replay::Nonce,
         tag_echoed: true,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::api::status::{JobView, Ledger};
-use crate::api::{Replay, Span, Time};
+use crate::api::{Replay, Signature, Span, Time};
 use crate::ota::code::{self, Class};
 use crate::ota::firmware::Firmware;
 use crate::ota::id::JobId;
@@ -57,6 +57,10 @@ pub struct Account {
     pub instance_id: Option<String>,
     /// Digest of the access key id.
     pub access_key: String,
+    /// Digest of whom the key belongs to: of a role, where a role's temporary keys are used, else of the key id.
+    pub principal: String,
+    /// How new creates are signed.
+    pub signature: Signature,
     /// How long a new job may be missing from lists.
     pub list_lag: Duration,
     /// Whether a create without an answer may be sent again as it was.
@@ -66,11 +70,11 @@ pub struct Account {
 }
 
 impl Account {
-    /// Names what findings about the account speak of: endpoint, instance and access key. Of another subject they prove
+    /// Names what findings about the account speak of: endpoint, instance and principal. Of another subject they prove
     /// nothing.
     pub fn subject(&self) -> String {
         let instance = self.instance_id.as_deref().unwrap_or_default();
-        revision::hex(["account", self.endpoint.as_str(), instance, self.access_key.as_str()], 8)
+        revision::hex(["account", self.endpoint.as_str(), instance, self.principal.as_str()], 8)
     }
 }
 

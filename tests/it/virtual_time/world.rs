@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use fota::api::{
-    FINALIZER, FirmwareRollout, FirmwareRolloutStatus, Replay, TAG_KEY, status::Claim, status::StageState,
+    FINALIZER, FirmwareRollout, FirmwareRolloutStatus, Replay, Signature, TAG_KEY, status::Claim, status::StageState,
 };
 use fota::cloud::{Call, Clocks, Cloud, Edition, Faults, Fleet, Switches};
 use fota::controller::world::{Key, World, WriteError};
@@ -74,6 +74,8 @@ impl Virtual {
             region: None,
             instance_id: None,
             access_key: "digest".to_owned(),
+            principal: "digest".to_owned(),
+            signature: Signature::V3,
             list_lag: Duration::from_secs(1),
             replay: Replay::Nonce,
             tag_echoed: true,
