@@ -193,8 +193,7 @@ async fn signed(
         peer.cut();
     }
     let status = StatusCode::from_u16(answer.http_status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response =
-        (status, [(header::CONTENT_TYPE, answer.content_type)], answer.body).into_response();
+    let mut response = (status, [(header::CONTENT_TYPE, answer.content_type)], answer.body).into_response();
     // The clock that the answer was made by, not the one after the latency.
     stamp(&mut response, now);
     if let Some(ms) = answer.retry_after_ms {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::parameters::Given;
 use super::switches::SuccessCode;
-use super::xml;
+use crate::ota::wire::xml;
 
 /// Fields of an answer's JSON object.
 pub(super) type Fields = Map<String, Value>;
@@ -43,7 +43,7 @@ impl Format {
     fn write(self, root: &str, fields: Fields) -> String {
         match self {
             Self::Json => Value::Object(fields).to_string(),
-            Self::Xml => xml::document(root, &fields),
+            Self::Xml => xml::encode(root, &fields),
         }
     }
 }

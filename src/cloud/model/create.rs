@@ -10,7 +10,7 @@ use super::jobs::{Policy, Selection};
 use super::parameters::Given;
 use super::policy;
 use super::switches::VerifiedAgain;
-use super::targets::{self, nobody, no_firmware};
+use super::targets::{self, no_firmware, nobody};
 use super::world::{Package, Verification, World};
 
 impl World {

@@ -36,9 +36,7 @@ impl World {
         if package.traits.files.is_empty() {
             put("FirmwareUrl", package.notes.url.clone().unwrap_or_else(|| url("image.bin")).into());
         } else {
-            let file = |f: &File| {
-                json!({"Name": f.name, "Size": f.size, "Url": url(&f.name), "SignValue": SIGN, "FileMd5": SIGN})
-            };
+            let file = |f: &File| json!({"Name": f.name, "Size": f.size, "Url": url(&f.name), "SignValue": SIGN, "FileMd5": SIGN});
             put("MultiFiles", package.traits.files.iter().map(file).collect());
         }
         Ok(Done::object("FirmwareInfo", info))
@@ -65,7 +63,8 @@ impl World {
             return Err(Refusal::firmware("AlreadyExistedFirmwareName", "A firmware has this name."));
         }
         let same = |other: &Firmware| {
-            (&other.product_key, &other.module, &other.version) == (&traits.product_key, &traits.module, &traits.version)
+            (&other.product_key, &other.module, &other.version)
+                == (&traits.product_key, &traits.module, &traits.version)
         };
         if self.existing().any(|p| same(&p.traits)) {
             let message = "The product's module has a firmware of this version.";

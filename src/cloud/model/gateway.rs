@@ -126,11 +126,7 @@ impl Gateway {
         {
             spent.spend(operation, now, switches.throttle_status)?;
         }
-        Ok(Pass {
-            operation,
-            instance_id: caller.account.instance_id.clone(),
-            region: caller.account.region.clone(),
-        })
+        Ok(Pass { operation, instance_id: caller.account.instance_id.clone(), region: caller.account.region.clone() })
     }
 
     /// The product layer carried the call out: under [`NonceBurnedBy::Accepted`] its nonce is used up now.
@@ -212,7 +208,8 @@ fn genuine_v1(call: &Call, given: &Given<'_>, secret: &str) -> Result<(), Refusa
     if !method.eq_ignore_ascii_case("HMAC-SHA1") || version != "1.0" {
         return Err(incomplete("Only SignatureMethod HMAC-SHA1 and SignatureVersion 1.0 are known."));
     }
-    let text = v1::string_to_sign(&call.verb, &canonical_query(call_pairs(&call.pairs).filter(|(k, _)| *k != "Signature")));
+    let text =
+        v1::string_to_sign(&call.verb, &canonical_query(call_pairs(&call.pairs).filter(|(k, _)| *k != "Signature")));
     if v1::verify(secret, &text, claimed) { Ok(()) } else { Err(mismatch(&text)) }
 }
 
@@ -222,7 +219,8 @@ fn genuine_v3(call: &Call, headers: &Headers, secret: &str) -> Result<(), Refusa
         return Err(incomplete("The Authorization header is missing, or not formatted as ACS3-HMAC-SHA256 is."));
     };
     let names: Vec<&str> = claimed.signed_headers.split(';').collect();
-    let always = ["host", "x-acs-action", "x-acs-version", "x-acs-date", "x-acs-signature-nonce", "x-acs-content-sha256"];
+    let always =
+        ["host", "x-acs-action", "x-acs-version", "x-acs-date", "x-acs-signature-nonce", "x-acs-content-sha256"];
     let sent = headers.all.iter().map(|(name, _)| name.as_str());
     let sent = sent.filter(|name| name.starts_with("x-acs-") || *name == "content-type");
     if let Some(unsigned) = always.into_iter().chain(sent).find(|name| !names.contains(name)) {

@@ -31,7 +31,6 @@ mod targets;
 #[cfg(test)]
 mod tests;
 mod world;
-mod xml;
 
 use jiff::Timestamp;
 
@@ -41,8 +40,7 @@ pub use name_lists::{Form, STORAGE_PATH, Stored};
 pub use report::{DevicesReport, JobReport, Ledger, LedgerQuery};
 pub use switches::{
     BusyDevices, Completion, DestinationInArray, Edition, EmptyList, GrayBase, JobEnd, ListOrder, NonceBurnedBy,
-    SuccessCode,
-    Switches, VerifiedAgain, VerifyCancelled, VerifyVerdict,
+    SuccessCode, Switches, VerifiedAgain, VerifyCancelled, VerifyVerdict,
 };
 
 use self::answer::{Done, Format, Refusal};

@@ -82,7 +82,11 @@ impl NameLists {
         let denied = |why| (403, "AccessDenied", why);
         let list = self.0.get_mut(field("key")).ok_or(denied("The policy does not allow this key."))?;
         if field("OSSAccessKeyId") != STORAGE_KEY {
-            return Err((403, "InvalidAccessKeyId", "The OSS Access Key Id you provided does not exist in our records."));
+            return Err((
+                403,
+                "InvalidAccessKeyId",
+                "The OSS Access Key Id you provided does not exist in our records.",
+            ));
         }
         if field("policy") != list.policy || field("Signature") != list.signature {
             let why = "The request signature we calculated does not match the signature you provided.";

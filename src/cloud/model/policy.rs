@@ -124,7 +124,9 @@ fn retry(given: &Given<'_>, timeout: Option<u16>, edition: Edition) -> Result<Op
         (None, None) => Ok(None),
         (Some(_), None) => Err(bad_count("RetryInterval needs RetryCount.")),
         (None, Some(_)) => Err(bad_interval("RetryCount needs RetryInterval.")),
-        (Some(interval), Some(_)) if edition == Edition::Current && timeout.is_some_and(|t| interval >= u32::from(t)) => {
+        (Some(interval), Some(_))
+            if edition == Edition::Current && timeout.is_some_and(|t| interval >= u32::from(t)) =>
+        {
             Err(bad_interval("RetryInterval must be less than TimeoutInMinutes."))
         }
         (Some(interval), Some(count)) => Ok(Some(Retry { interval, count })),

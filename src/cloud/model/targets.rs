@@ -83,12 +83,7 @@ impl World {
     }
 
     /// The devices of a list of names, inline or uploaded.
-    pub(super) fn listed(
-        &self,
-        package: &Package,
-        list: &DeviceList<'_>,
-        wall: i64,
-    ) -> Result<Vec<DeviceId>, Refusal> {
+    pub(super) fn listed(&self, package: &Package, list: &DeviceList<'_>, wall: i64) -> Result<Vec<DeviceId>, Refusal> {
         match list {
             DeviceList::Names(names) => self.named(package, names.iter().copied()),
             // A file may hold devices at another source version: those are left out.

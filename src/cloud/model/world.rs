@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BinaryHeap};
 use super::devices::{DeviceId, Devices, TaskOf};
 use super::jobs::{Failures, Job, JobStatus, Kind, Policy, Reason, Task, TaskStatus, Tasks};
 use super::life::Event;
-use super::random::Random;
 use super::name_lists::NameLists;
+use super::random::Random;
 use super::switches::{BusyDevices, Completion, JobEnd, Switches, VerifyCancelled, VerifyVerdict};
 use crate::cloud::faults::Faults;
 use crate::cloud::fleet::{self, Fleet};
@@ -201,13 +201,7 @@ impl World {
     }
 
     /// Whether a device is one of those.
-    pub(super) fn matches(
-        &self,
-        id: DeviceId,
-        package: &Package,
-        group: Option<u32>,
-        sources: Option<&[u32]>,
-    ) -> bool {
+    pub(super) fn matches(&self, id: DeviceId, package: &Package, group: Option<u32>, sources: Option<&[u32]>) -> bool {
         self.devices.get(id).is_some_and(|d| d.joined)
             && self.devices.slot(id, package.module).is_some_and(|slot| {
                 slot.version != package.dest

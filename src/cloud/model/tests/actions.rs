@@ -71,7 +71,11 @@ fn confirmed_tasks_go_on_and_others_wait() {
 #[test]
 fn failed_tasks_run_again_with_a_fate_of_their_own() {
     let mut bench = bench();
-    let job = job_of(&mut bench, "bad", "TargetSelection=SPECIFIC TargetDeviceName.1=a TargetDeviceName.2=b TimeoutInMinutes=30");
+    let job = job_of(
+        &mut bench,
+        "bad",
+        "TargetSelection=SPECIFIC TargetDeviceName.1=a TargetDeviceName.2=b TimeoutInMinutes=30",
+    );
     bench.minutes(10);
     assert_eq!((bench.count(&job, "FAILED"), bench.status(&job).as_str()), (2, "COMPLETED"));
     let a = id(&mut bench, &job, "a");
@@ -176,7 +180,7 @@ fn a_device_can_be_taken_out_of_its_jobs() {
         (format!("{base}{many}"), "iot.firmware.ParameterSizeExceedMax"),
         (format!("{base} DeviceName.1=a DeviceName.2=a"), "iot.common.InvalidFormattedParameter"),
         (format!("{base} DeviceName.1=nobody"), "iot.firmware.DeviceUpgradeRecordNotFound"),
-        (format!("FirmwareId=unverified ProductKey=pk DeviceName.1=a"), "iot.firmware.DeviceUpgradeRecordNotFound"),
+        ("FirmwareId=unverified ProductKey=pk DeviceName.1=a".to_owned(), "iot.firmware.DeviceUpgradeRecordNotFound"),
         (format!("{base} DeviceName.1=a JobId=x"), "iot.firmware.InvalidOTAJobId"),
         (format!("{base} DeviceName.1=a JobId={other}"), "iot.firmware.InvalidOTAJobId"),
     ] {

@@ -88,7 +88,7 @@ fn each_rule_of_a_policy_has_its_code() {
         ("FirmwareId=unverified SrcVersion.1=1.0".to_owned(), "iot.firmware.FirmwareNotVerified"),
         ("FirmwareId=x SrcVersion.1=1.0".to_owned(), "iot.firmware.FirmwareNotFound"),
         ("SrcVersion.1=1.0".to_owned(), "MissingFirmwareId"),
-        (format!("FirmwareId=big SrcVersion.1=1.0 DownloadProtocol=MQTT"), "iot.firmware.InvalidFirmware"),
+        ("FirmwareId=big SrcVersion.1=1.0 DownloadProtocol=MQTT".to_owned(), "iot.firmware.InvalidFirmware"),
         // Format before existence, existence before state.
         ("FirmwareId=x SrcVersion.1=1.0 DynamicMode=3".to_owned(), "iot.firmware.InvalidDynamicMode"),
     ];
@@ -151,7 +151,10 @@ fn a_policy_takes_those_that_match_and_those_that_come_later() {
     let all = ["a", "b", "c", "gate", "late-1", "late-2"].map(|name| (name, "SUCCEEDED"));
     assert_eq!(names(&mut bench, &job), pairs(&all));
     assert_eq!(shown(&mut bench, &job)["JobStatus"], "IN_PROGRESS", "it never completes by itself");
-    assert_eq!(bench.code(CREATE, &format!("{HERE} FirmwareId=fw SrcVersion.1=0.9")), "iot.firmware.InProgressDynamicJobExisted");
+    assert_eq!(
+        bench.code(CREATE, &format!("{HERE} FirmwareId=fw SrcVersion.1=0.9")),
+        "iot.firmware.InProgressDynamicJobExisted"
+    );
 }
 
 #[test]
@@ -290,9 +293,13 @@ fn modules_of_their_own_do_not_get_into_each_others_way() {
     let mut bench = self::bench();
     let first = send(&mut bench, "fw", "MultiModuleMode=true");
     let second = send(&mut bench, "next", "MultiModuleMode=true");
-    assert_eq!((state(&mut bench, &first), state(&mut bench, &second)), ("IN_PROGRESS".to_owned(), "FAILED".to_owned()));
+    assert_eq!(
+        (state(&mut bench, &first), state(&mut bench, &second)),
+        ("IN_PROGRESS".to_owned(), "FAILED".to_owned())
+    );
     bench.minutes(10);
-    let modules = bench.ok("ListOTAModuleVersionsByDevice", &format!("{HERE} DeviceName=gate CurrentPage=1 PageSize=1"));
+    let modules =
+        bench.ok("ListOTAModuleVersionsByDevice", &format!("{HERE} DeviceName=gate CurrentPage=1 PageSize=1"));
     assert_eq!((&modules["Total"], &modules["PageCount"]), (&2.into(), &2.into()));
     assert_eq!(modules["Data"]["SimpleOTAModuleInfo"][0]["ModuleVersion"], "2.0");
 }

@@ -136,3 +136,25 @@ impl Bench {
         self.cloud.change_faults(&serde_json::from_str(patch).unwrap()).unwrap();
     }
 }
+
+#[test]
+fn the_documentation_names_every_operation_and_switch_and_its_fleet_is_read() {
+    let page = include_str!("../../../../docs/simulated-cloud.md");
+    for operation in Operation::ALL {
+        assert!(page.contains(&format!("| `{operation}` | {} |", operation.qps())), "{operation}");
+    }
+    let Ok(Value::Object(switches)) = serde_json::to_value(Switches::default()) else { panic!("no map") };
+    for (name, default) in switches {
+        let row = page.lines().find(|line| line.contains(&format!("`{name}`")) && line.starts_with("| `"));
+        let row = row.unwrap_or_else(|| panic!("{name}"));
+        let shown = match default {
+            Value::Null => continue,
+            Value::String(text) => text,
+            Value::Number(number) => number.to_string().trim_end_matches(".0").to_owned(),
+            other => other.to_string(),
+        };
+        assert!(row.contains(&format!("| `{shown}` |")), "{name} is {shown}: {row}");
+    }
+    let fleet = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    Fleet::parse(fleet).unwrap();
+}

@@ -5,13 +5,22 @@ use std::collections::BTreeMap;
 use super::*;
 
 fn form(bench: &mut Bench) -> BTreeMap<String, String> {
-    let call = Call { host: "c:1".to_owned(), ..Call::unsigned("key", Operation::GenerateDeviceNameListURL, &BTreeMap::new(), None) };
+    let call = Call {
+        host: "c:1".to_owned(),
+        ..Call::unsigned("key", Operation::GenerateDeviceNameListURL, &BTreeMap::new(), None)
+    };
     let answer: Value = serde_json::from_str(&bench.cloud.handle(&call, bench.clocks).body).unwrap();
     let field = |name: &str| answer["Data"][name].as_str().unwrap().to_owned();
     assert_eq!(field("Host"), "http://c:1/_oss");
-    [("key", "Key"), ("policy", "Policy"), ("OSSAccessKeyId", "AccessKeyId"), ("Signature", "Signature"), ("url", "FileUrl")]
-        .map(|(to, from)| (to.to_owned(), field(from)))
-        .into()
+    [
+        ("key", "Key"),
+        ("policy", "Policy"),
+        ("OSSAccessKeyId", "AccessKeyId"),
+        ("Signature", "Signature"),
+        ("url", "FileUrl"),
+    ]
+    .map(|(to, from)| (to.to_owned(), field(from)))
+    .into()
 }
 
 fn post(bench: &mut Bench, fields: &BTreeMap<String, String>, file: Option<&str>) -> (u16, String) {

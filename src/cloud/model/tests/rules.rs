@@ -171,7 +171,9 @@ fn packages_and_products_must_exist_match_and_be_ready() {
 #[test]
 fn editions_differ_in_rates_tags_retries_and_fields() {
     let mut legacy = Bench::seeded(FLEET, 1, Edition::Legacy, |_| {});
-    let mut create = |params: &str| legacy.code(CREATE, &format!("{BASE} TargetSelection=GRAY GrayPercent=1 SrcVersion.1=1.0 {params}"));
+    let mut create = |params: &str| {
+        legacy.code(CREATE, &format!("{BASE} TargetSelection=GRAY GrayPercent=1 SrcVersion.1=1.0 {params}"))
+    };
     assert_eq!(create("MaximumPerMinute=1001"), "iot.firmware.InvalidMaximumPerMinute");
     assert_eq!(create("MaximumPerMinute=1000"), "");
     assert_eq!(create("RetryInterval=60 RetryCount=1 TimeoutInMinutes=60"), "");

@@ -79,7 +79,10 @@ fn answers_in_xml_have_the_vendors_roots_and_wrappers() {
     let empty = xml(&mut bench, "ListOTAJobByFirmware", "FirmwareId=next CurrentPage=1 PageSize=1");
     assert!(empty.contains("<Data></Data>"), "{empty}");
     let refused = xml(&mut bench, "QueryOTAJob", "JobId=x");
-    assert!(refused.contains("<QueryOTAJobResponse><Code>iot.firmware.InvalidOTAJobId</Code><ErrorMessage>"), "{refused}");
+    assert!(
+        refused.contains("<QueryOTAJobResponse><Code>iot.firmware.InvalidOTAJobId</Code><ErrorMessage>"),
+        "{refused}"
+    );
     assert!(refused.contains("<Success>false</Success></QueryOTAJobResponse>"), "{refused}");
     let refused = bench.send("QueryOTAJob", "Format=");
     assert!(refused.body.contains("?><Error><Code>MissingJobId</Code><HostId>"), "absent is XML: {}", refused.body);
@@ -209,7 +212,11 @@ fn devices_and_actions() {
     matches(&refused, &[fixture!("CreateOTADynamicUpgradeJob.err-InProgressDynamicJobExisted")], &[]);
     let ended = bench.ok("CancelOTAStrategyByJob", &format!("JobId={id}"));
     matches(&ended, &[fixture!("CancelOTAStrategyByJob.ok")], &[]);
-    matches(&bench.ok("QueryOTAJob", &format!("JobId={id}")), &[fixture!("QueryOTAJob.dynamic-canceled"), TAGGED, STATIC], &[]);
+    matches(
+        &bench.ok("QueryOTAJob", &format!("JobId={id}")),
+        &[fixture!("QueryOTAJob.dynamic-canceled"), TAGGED, STATIC],
+        &[],
+    );
     let detail = bench.ok("QueryDeviceDetail", device)["Data"].clone();
     assert_eq!((&detail["FirmwareVersion"], &detail["Status"]), (&"1.1".into(), &"ONLINE".into()));
     let by_id = bench.ok("QueryDeviceDetail", &format!("IotId={}", detail["IotId"].as_str().unwrap()));
@@ -223,7 +230,8 @@ fn devices_and_actions() {
 #[test]
 fn packages_come_and_go() {
     let mut bench = Bench::new();
-    let create = "FirmwareName=f DestVersion=7.0 ProductKey=pk FirmwareUrl=https://x/y NeedToVerify=false Udi={\"a\":1}";
+    let create =
+        "FirmwareName=f DestVersion=7.0 ProductKey=pk FirmwareUrl=https://x/y NeedToVerify=false Udi={\"a\":1}";
     let created = bench.ok("CreateOTAFirmware", create);
     matches(&created, &[fixture!("CreateOTAFirmware.ok")], &[]);
     let id = created["Data"]["FirmwareId"].as_str().unwrap().to_owned();
@@ -249,7 +257,10 @@ fn packages_come_and_go() {
     }
     let files = "FirmwareName=many DestVersion=8.0 ProductKey=pk MultiFiles.1.Name=a.bin MultiFiles.1.Size=10 \
                  MultiFiles.1.Url=u MultiFiles.2.Name=b.bin MultiFiles.2.Size=20 MultiFiles.2.Url=v NeedToVerify=false";
-    assert_eq!(bench.code("CreateOTAFirmware", &files.replace("MultiFiles.2.Size=20", "")), "iot.common.InvalidFormattedParameter");
+    assert_eq!(
+        bench.code("CreateOTAFirmware", &files.replace("MultiFiles.2.Size=20", "")),
+        "iot.common.InvalidFormattedParameter"
+    );
     let many = bench.ok("CreateOTAFirmware", files)["Data"]["FirmwareId"].as_str().unwrap().to_owned();
     let info = bench.ok("QueryOTAFirmware", &format!("FirmwareId={many}"));
     matches(&info, &[fixture!("QueryOTAFirmware.multi-files"), fixture!("QueryOTAFirmware.unverified")], &[]);

@@ -73,7 +73,8 @@ fn whatever_the_caller_lists_is_what_was_signed() {
     let mut touched = signed(in_query, &body.join("&"), &[], |_| {});
     touched.headers.as_mut().unwrap().body_hash = v3::content_hash(b"other");
     assert_eq!(code(&touched), "SignatureDoesNotMatch");
-    for must in ["host", "x-acs-action", "x-acs-date", "x-acs-signature-nonce", "x-acs-content-sha256", "x-acs-version"] {
+    for must in ["host", "x-acs-action", "x-acs-date", "x-acs-signature-nonce", "x-acs-content-sha256", "x-acs-version"]
+    {
         assert_eq!(code(&signed(CREATE, "", &[must], |_| {})), "IncompleteSignature", "{must}");
     }
     assert_eq!(code(&signed(in_query, &body.join("&"), &["content-type"], |_| {})), "IncompleteSignature");
@@ -110,10 +111,8 @@ fn headers_stand_for_the_common_parameters() {
 
 #[test]
 fn sts_tokens_go_with_their_key() {
-    let fleet = FLEET.replace(
-        "accessKeySecret: secret}",
-        "accessKeySecret: secret, securityToken: t, securityTokenExpired: false}",
-    );
+    let fleet = FLEET
+        .replace("accessKeySecret: secret}", "accessKeySecret: secret, securityToken: t, securityTokenExpired: false}");
     for (expired, token, expected) in [
         ("false", Some("t"), ""),
         ("false", None, "MissingSecurityToken"),
@@ -147,9 +146,10 @@ fn sts_tokens_go_with_their_key() {
 
 #[test]
 fn keys_of_one_account_share_its_quota_and_a_disabled_key_has_none() {
-    let fleet = FLEET
-        .replace("{accessKeyId: key, ", "{accessKeyId: key, accountId: a, ")
-        .replace("secret2, instanceId: iot-1}", "secret2, accountId: a}\n- {accessKeyId: gone, accessKeySecret: s, inactive: true}");
+    let fleet = FLEET.replace("{accessKeyId: key, ", "{accessKeyId: key, accountId: a, ").replace(
+        "secret2, instanceId: iot-1}",
+        "secret2, accountId: a}\n- {accessKeyId: gone, accessKeySecret: s, inactive: true}",
+    );
     let mut bench = Bench::with(&fleet, |s| (s.quotas, s.throttle_status) = (true, 429));
     for key in ["key", "other", "key", "other", "key"] {
         bench.key = key;
