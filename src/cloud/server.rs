@@ -12,6 +12,7 @@
 //! |---|---|
 //! | `GET /_admin/calls` | `[{at, operation, params: {…}, accessKeyId, httpStatus, code, requestId, jobId, lost?}]` |
 //! | `GET /_admin/jobs` | `[{…QueryOTAJob's Data with Tags, counts: {QUEUED: 1, …}, failures: {failed, timedOut, conflict}}]` |
+//! | `PUT /_admin/jobs` | takes `{jobId, fields: {…}}`: QueryOTAJob shows these fields in place of the true ones; answers `{now}` |
 //! | `GET /_admin/devices?productKey=` | `{total, versions: {module: {version: n}}, ledger: {atTarget, inProgress, notified, silent, queued, failed, timedOut, conflict, cancelled, exposed}}`; also `firmwareId=`, `jobId=` (repeatable), `silentAfterMinutes=` (720) |
 //! | `GET /_admin/faults` | `{errorRate, lostReplyRate, latencyMs, throttleRate, listLagMs, failureRate, silentRate}` |
 //! | `PUT /_admin/faults` | takes any of these fields, answers all of them |
@@ -110,7 +111,7 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     let admin = Router::new()
         .route("/calls", get(calls))
-        .route("/jobs", get(jobs))
+        .route("/jobs", get(jobs).put(pretend))
         .route("/devices", get(devices))
         .route("/faults", get(faults).put(change_faults))
         .route("/switches", get(switches).put(change_switches))
@@ -261,6 +262,28 @@ async fn change_switches(State(server): State<Server>, body: Bytes) -> Response 
     server.with(|cloud, _| match cloud.change_switches(&patch) {
         Ok(()) => document(cloud.switches()),
         Err(why) => refuse(StatusCode::BAD_REQUEST, &why),
+    })
+}
+
+/// The body of `PUT /_admin/jobs`.
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Pretence {
+    job_id: String,
+    fields: Map<String, Value>,
+}
+
+async fn pretend(State(server): State<Server>, body: Bytes) -> Response {
+    let Pretence { job_id, fields } = match read(&body) {
+        Ok(pretence) => pretence,
+        Err(why) => return refuse(StatusCode::BAD_REQUEST, &why),
+    };
+    server.with(|cloud, clocks| {
+        if cloud.pretend(&job_id, fields) {
+            document(&json!({"now": format!("{:.3}", clocks.fleet)}))
+        } else {
+            refuse(StatusCode::NOT_FOUND, "jobId: no such job")
+        }
     })
 }
 

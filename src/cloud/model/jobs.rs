@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use super::answer::Fields;
 use super::devices::DeviceId;
 
 /// `TaskStatus`.
@@ -413,6 +414,8 @@ pub(super) struct Job {
     pub(super) pushing: bool,
     /// The minute that is being pushed in, and how many were.
     pub(super) window: (i64, u32),
+    /// Fields that QueryOTAJob shows in place of the true ones.
+    pub(super) pretence: Fields,
     /// Of a dynamic job: the devices that were given a task, with the version they ran then.
     pub(super) covered: BTreeSet<(DeviceId, u32)>,
 }

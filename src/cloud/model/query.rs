@@ -89,6 +89,7 @@ impl World {
         if self.switches.tags_queried {
             add_tags(&mut data, job);
         }
+        data.extend(job.pretence.clone());
         Ok(Done::object("Data", data))
     }
 

@@ -241,7 +241,8 @@ impl World {
             late: std::collections::VecDeque::new(),
             pushing: false,
             window: (0, 0),
-            covered: std::collections::BTreeSet::new(),
+            pretence: Default::default(),
+            covered: Default::default(),
         });
         let now = self.now;
         if let Some(package) = self.package_mut(package) {

@@ -176,6 +176,7 @@ async fn admin_refusals_say_what_is_wrong() {
         ("PUT", "switches", r#"{"pageShiftRate": 2}"#, 400, "pageShiftRate: must be"),
         ("PUT", "switches", r#"{"tagsListed": 1}"#, 400, "invalid type"),
         ("PUT", "switches", r#"{"tags": true}"#, 400, "unknown field"),
+        ("PUT", "jobs", r#"{"jobId": "x", "fields": {}}"#, 404, "jobId: no such"),
         ("POST", "report", r#"{"productKey": "pk", "deviceName": "x", "version": "3"}"#, 404, "deviceName: no such"),
         ("POST", "advance", r#"{"minutes": -1}"#, 400, "minutes: must not"),
         ("POST", "advance", "{}", 400, "missing field"),
@@ -236,7 +237,13 @@ async fn switches_and_reports_take_effect_while_it_runs() {
     let (status, switches) = running.admin("PUT", "switches", r#"{"tagsQueried": false, "listLagMs": 60000}"#).await;
     assert_eq!((status, &switches["tagsQueried"], &switches["tagsListed"]), (200, &false.into(), &true.into()));
     assert_eq!(running.admin("GET", "faults", "").await.1["listLagMs"], 60_000);
-    running.call("POST", &CREATE, false).await.unwrap();
+    let made = running.call("POST", &CREATE, false).await.unwrap().text().await.unwrap();
+    let made: Value = serde_json::from_str(&made).unwrap();
+    let id = made["Data"]["JobId"].as_str().unwrap();
+    let pretence = json!({"jobId": id, "fields": {"JobDesc": "another"}}).to_string();
+    assert_eq!(running.admin("PUT", "jobs", &pretence).await.0, 200);
+    let shown = running.call("GET", &[("Action", "QueryOTAJob"), ("JobId", id)], false).await.unwrap();
+    assert!(shown.text().await.unwrap().contains(r#""JobDesc":"another""#));
     let list = [("Action", "ListOTAJobByFirmware"), ("FirmwareId", "fw"), ("CurrentPage", "1"), ("PageSize", "9")];
     let answer = running.call("GET", &list, false).await.unwrap().text().await.unwrap();
     assert!(answer.contains(r#""Total":0"#), "{answer}");
