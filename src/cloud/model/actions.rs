@@ -6,6 +6,7 @@ use super::Context;
 use super::answer::{Done, Refusal};
 use super::devices::TaskOf;
 use super::jobs::{JobStatus, Kind, Reason, Selection, TaskStatus};
+use super::life::FIRST_PUSH_MS;
 use super::parameters::{Given, Tags};
 use super::policy;
 use super::switches::Edition;
@@ -119,7 +120,7 @@ impl World {
         if let Some(job) = self.job_mut(number) {
             job.late.push_back(task);
         }
-        self.wake_push(number, 0);
+        self.wake_push(number, FIRST_PUSH_MS);
     }
 
     /// UpdateOTAJob. Tags that are not sent again are gone.

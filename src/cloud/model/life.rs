@@ -8,8 +8,8 @@ use super::jobs::{Course, JobStatus, Reason, Task, TaskStatus};
 use super::random::Random;
 use super::world::World;
 
-/// From a job's start to its first push: a job that was just created shows QUEUED.
-const FIRST_PUSH_MS: i64 = 1_000;
+/// From a job's start, or a task's new one, to the push: what was just made shows QUEUED.
+pub(super) const FIRST_PUSH_MS: i64 = 1_000;
 const MINUTE_MS: i64 = 60_000;
 /// Steps in which spread-out task creation proceeds.
 const CREATION_STEPS: usize = 10;

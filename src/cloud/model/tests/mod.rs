@@ -40,6 +40,8 @@ struct Bench {
     clocks: Clocks,
     key: &'static str,
     verb: &'static str,
+    /// `IotInstanceId` of every call; empty: none.
+    instance: &'static str,
 }
 
 impl Bench {
@@ -61,7 +63,7 @@ impl Bench {
         change(&mut switches);
         let now: Timestamp = "2026-03-01T00:00:00Z".parse().unwrap();
         let cloud = Cloud::new(&fleet, seed, edition, switches);
-        Self { cloud, clocks: Clocks { wall: now, fleet: now }, key: "key", verb: "POST" }
+        Self { cloud, clocks: Clocks { wall: now, fleet: now }, key: "key", verb: "POST", instance: "" }
     }
 
     /// Moves the fleet clock.
@@ -81,6 +83,9 @@ impl Bench {
         for (k, v) in [("Action", operation), ("Version", "2018-01-20"), ("Format", "JSON"), ("AccessKeyId", self.key)]
         {
             pairs.push((k.to_owned(), v.to_owned()));
+        }
+        if !self.instance.is_empty() {
+            pairs.push(("IotInstanceId".to_owned(), self.instance.to_owned()));
         }
         for pair in params.split_whitespace() {
             let (k, v) = pair.split_once('=').unwrap();

@@ -184,6 +184,7 @@ fn editions_differ_in_rates_tags_retries_and_fields() {
     let data = legacy.data(&id);
     assert_eq!((&data["MaximumPerMinute"], data.get("NeedPush")), (&1000.into(), None));
     let mut current = Bench::new();
+    (current.key, current.instance) = ("other", "iot-1");
     let id = current.job(&format!("TargetSelection=ALL MultiModuleMode=True NeedConfirm=TRUE {}", tag(1024)));
     let data = current.data(&id);
     assert_eq!((&data["MaximumPerMinute"], &data["NeedPush"]), (&10000.into(), &true.into()));
