@@ -54,7 +54,7 @@ class Core:
             self.client = AcsClient(region_id="cn-shanghai", credential=StsTokenCredential(key, secret, token))
         else:
             self.client = AcsClient(key, secret, "cn-shanghai")
-        self.client.set_auto_retry(False) if hasattr(self.client, "set_auto_retry") else None
+        self.client.set_auto_retry(False)
 
     def call(self, operation, parameters):
         module = __import__(f"{VERSION}.{operation}Request", fromlist=["x"])

@@ -71,7 +71,10 @@ impl Call {
         let host = header("host").unwrap_or_default();
         let authorization = header("authorization").unwrap_or_default();
         let verb = verb.to_owned();
-        if !authorization.starts_with(v3::SCHEME) && header("x-acs-action").is_none() {
+        // SDKs that sign v1 send some of V3's headers as well: the operation's place tells which of both is meant.
+        let in_parameters = query.iter().chain(&form).any(|(name, _)| name == "Action");
+        let in_headers = authorization.starts_with(v3::SCHEME) || header("x-acs-action").is_some() && !in_parameters;
+        if !in_headers {
             return Self { verb, pairs: query.into_iter().chain(form).collect(), host, headers: None };
         }
         let claimed = v3::Authorization::parse(&authorization);

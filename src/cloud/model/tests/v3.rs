@@ -110,6 +110,15 @@ fn headers_stand_for_the_common_parameters() {
 }
 
 #[test]
+fn a_call_signed_v1_may_carry_headers_of_v3() {
+    let headers =
+        owned(&[("x-acs-action", "QueryOTAJob"), ("x-acs-version", "2018-01-20"), ("accept-encoding", "identity")]);
+    let call = Call::of_request("POST", owned(&[("Action", "ListOTAFirmware")]), vec![], headers.clone(), b"");
+    assert_eq!((call.headers, call.pairs.len()), (None, 1));
+    assert!(Call::of_request("POST", vec![], vec![], headers, b"").headers.is_some());
+}
+
+#[test]
 fn sts_tokens_go_with_their_key() {
     let fleet = FLEET
         .replace("accessKeySecret: secret}", "accessKeySecret: secret, securityToken: t, securityTokenExpired: false}");
