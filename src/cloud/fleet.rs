@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::model::Switches;
+use crate::ota::Operation;
 
 /// The module a package or device group belongs to when the file names none.
 const DEFAULT_MODULE: &str = "default";
@@ -52,6 +53,9 @@ pub struct Account {
     /// Whether the key is disabled.
     #[serde(default)]
     pub inactive: bool,
+    /// Operations that its RAM policy does not allow.
+    #[serde(default)]
+    pub denied: Vec<String>,
 }
 
 /// A product and its devices.
@@ -236,6 +240,9 @@ impl Fleet {
         for (i, account) in self.accounts.iter().enumerate() {
             filled(&account.access_key_id, || format!("accounts[{i}].accessKeyId"))?;
             filled(&account.access_key_secret, || format!("accounts[{i}].accessKeySecret"))?;
+            if let Some(stranger) = account.denied.iter().find(|name| Operation::from_name(name).is_none()) {
+                return bad(format!("accounts[{i}].denied"), &format!("{stranger} is no operation of this cloud"));
+            }
             if !keys.insert(&account.access_key_id) {
                 return bad(format!("accounts[{i}].accessKeyId"), "is given twice");
             }
@@ -469,6 +476,7 @@ firmware:
                 "firmware[0].productKey: names",
             ),
             ("accessKeySecret: testAccessKeySecret", "accessKeySecret: \"\"", "accounts[0].accessKeySecret: must not"),
+            ("instanceId: \"\"", "denied: [Fly]", "accounts[0].denied: Fly is no operation"),
         ] {
             let error = Fleet::parse(&EXAMPLE.replace(from, to)).unwrap_err().to_string();
             assert!(error.contains(expected), "{from}: {error}");

@@ -74,6 +74,13 @@ struct Inner {
     clock: FleetClock,
 }
 
+impl Inner {
+    /// The cloud's wall clock, which may differ from this machine's.
+    fn wall(&self) -> Timestamp {
+        clock::wall().saturating_add(self.cloud.clock_ahead()).unwrap_or_else(|_| clock::wall())
+    }
+}
+
 /// A cloud with running clocks. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Server(Arc<Mutex<Inner>>);
@@ -82,13 +89,15 @@ impl Server {
     /// Starts the clocks: the fleet's runs at `speed` times the wall's.
     pub fn new(cloud: Cloud, speed: f64) -> Self {
         let clock = FleetClock { start: clock::wall(), started: clock::monotonic(), speed, advanced_ms: 0.0 };
-        Self(Arc::new(Mutex::new(Inner { cloud, clock })))
+        let mut inner = Inner { cloud, clock };
+        inner.clock.start = inner.wall();
+        Self(Arc::new(Mutex::new(inner)))
     }
 
     /// Lets a caller look at, or change, the cloud as it is now.
     pub fn with<T>(&self, look: impl FnOnce(&mut Cloud, Clocks) -> T) -> T {
         let mut inner = self.lock();
-        let clocks = Clocks { wall: clock::wall(), fleet: inner.clock.at(clock::monotonic()) };
+        let clocks = Clocks { wall: inner.wall(), fleet: inner.clock.at(clock::monotonic()) };
         inner.cloud.tick(clocks);
         look(&mut inner.cloud, clocks)
     }
@@ -98,8 +107,10 @@ impl Server {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn now(&self) -> Timestamp {
-        self.lock().clock.at(clock::monotonic())
+    /// Both clocks, as they are put on answers.
+    fn now(&self) -> Clocks {
+        let inner = self.lock();
+        Clocks { wall: inner.wall(), fleet: inner.clock.at(clock::monotonic()) }
     }
 }
 
@@ -129,11 +140,17 @@ pub async fn serve(
         .await
 }
 
-/// Puts the fleet clock on every answer.
+/// Puts both clocks on every answer.
 async fn show_now(State(server): State<Server>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
+    let now = server.now();
     if !response.headers().contains_key("x-fota-now") {
-        stamp(&mut response, server.now());
+        stamp(&mut response, now.fleet);
+    }
+    let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
+    let date = printer.timestamp_to_rfc9110_string(&now.wall).ok().and_then(|date| HeaderValue::try_from(date).ok());
+    if let Some(date) = date {
+        response.headers_mut().insert(header::DATE, date);
     }
     response
 }

@@ -6,6 +6,7 @@
 
 use jiff::Timestamp;
 
+use super::devices::{Device, ModuleVersion};
 use super::firmware::{Firmware, FirmwareStatus};
 use super::id::JobId;
 use super::job::{Job, JobStatus, JobSummary, JobType};
@@ -35,7 +36,7 @@ fn page<'a, T>(
     Ok(Page { items, total, pages: root.count("PageCount") })
 }
 
-fn required(node: Node<'_>, name: &str) -> Result<String, CallError> {
+pub(super) fn required(node: Node<'_>, name: &str) -> Result<String, CallError> {
     node.text(name).ok_or_else(|| unreadable(&format!("{name} is missing")))
 }
 
@@ -133,6 +134,24 @@ fn task(entry: Node<'_>) -> Result<Task, CallError> {
     })
 }
 
+/// The answer to QueryDeviceDetail.
+pub(super) fn device(root: Node<'_>) -> Result<Device, CallError> {
+    let data = root.node("Data").ok_or_else(|| unreadable("Data is missing"))?;
+    Ok(Device {
+        name: required(data, "DeviceName")?.into(),
+        firmware_version: data.text("FirmwareVersion"),
+        status: data.text("Status").unwrap_or_default(),
+        utc_online: data.time("UtcOnline"),
+    })
+}
+
+/// The answer to ListOTAModuleVersionsByDevice.
+pub(super) fn modules(root: Node<'_>) -> Result<Page<ModuleVersion>, CallError> {
+    page(root, "Data", "SimpleOTAModuleInfo", |entry| {
+        Ok(ModuleVersion { module: required(entry, "ModuleName")?, version: entry.text("ModuleVersion") })
+    })
+}
+
 /// The answer to QueryOTAFirmware.
 pub(super) fn firmware(root: Node<'_>) -> Result<Firmware, CallError> {
     let info = root.node("FirmwareInfo").ok_or_else(|| unreadable("FirmwareInfo is missing"))?;
@@ -145,7 +164,9 @@ pub(super) fn firmwares(root: Node<'_>) -> Result<Page<Firmware>, CallError> {
 }
 
 fn package(info: Node<'_>) -> Result<Firmware, CallError> {
-    let several = info.bare_count("MultiFiles")?;
+    let files = info.bare("MultiFiles")?;
+    let sizes = files.iter().filter_map(|file| file.int("Size"));
+    let size = if files.is_empty() { info.int("FirmwareSize") } else { Some(sizes.sum()) };
     Ok(Firmware {
         id: required(info, "FirmwareId")?.into(),
         name: info.text("FirmwareName").unwrap_or_default(),
@@ -156,7 +177,8 @@ fn package(info: Node<'_>) -> Result<Firmware, CallError> {
         product_key: info.text("ProductKey"),
         status: info.int("Status").map(FirmwareStatus::from_number).ok_or_else(|| unreadable("Status is missing"))?,
         verify_progress: info.int("VerifyProgress"),
-        files: if several > 0 { Some(several) } else { info.text("FirmwareUrl").map(|_| 1) },
+        files: if files.is_empty() { info.text("FirmwareUrl").map(|_| 1) } else { Some(files.len()) },
+        size: size.and_then(|bytes| u64::try_from(bytes).ok()),
     })
 }
 
@@ -175,7 +197,7 @@ mod tests {
             Ok(document) => document,
             Err(e) => {
                 let layer = if e.code.starts_with("iot.") { "product" } else { "gateway" };
-                return json!({"ok": false, "layer": layer, "code": e.code, "retryable": e.class != Class::Terminal});
+                return json!({"ok": false, "layer": layer, "code": e.code, "retryable": matches!(e.class, Class::Transient | Class::Unknown)});
             }
         };
         assert!(!document.read(|_| Ok(())).unwrap().request_id.is_empty());

@@ -34,6 +34,7 @@ pub enum EndpointError {
 pub struct AllowedEndpoints {
     patterns: Vec<Pattern>,
     allow_insecure: bool,
+    any_host: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +49,7 @@ impl Default for AllowedEndpoints {
     /// `*.aliyuncs.com`, HTTPS only.
     fn default() -> Self {
         let vendor = Pattern { host: "aliyuncs.com".to_owned(), subdomains: true, port: None };
-        Self { patterns: vec![vendor], allow_insecure: false }
+        Self { patterns: vec![vendor], allow_insecure: false, any_host: false }
     }
 }
 
@@ -65,7 +66,18 @@ impl AllowedEndpoints {
         allow_insecure: bool,
     ) -> Result<Self, EndpointError> {
         let patterns = patterns.into_iter().map(|text| Pattern::parse(text.as_ref())).collect::<Result<_, _>>()?;
-        Ok(Self { patterns, allow_insecure })
+        Ok(Self { patterns, allow_insecure, any_host: allow_insecure })
+    }
+
+    /// As [`AllowedEndpoints::new`], but only the hosts listed, over plain HTTP too with `allow_insecure`.
+    ///
+    /// # Errors
+    /// [`EndpointError::Pattern`] with the first pattern that is none.
+    pub fn listed<T: AsRef<str>>(
+        patterns: impl IntoIterator<Item = T>,
+        allow_insecure: bool,
+    ) -> Result<Self, EndpointError> {
+        Ok(Self { any_host: false, ..Self::new(patterns, allow_insecure)? })
     }
 
     /// The vendor's endpoint of a region: `https://iot.<region>.aliyuncs.com/`.
@@ -113,7 +125,7 @@ impl AllowedEndpoints {
             return Err(EndpointError::Insecure(shown(text)));
         }
         let port = url.port_or_known_default();
-        if !self.allow_insecure && !self.patterns.iter().any(|pattern| pattern.fits(&host, port)) {
+        if !self.any_host && !self.patterns.iter().any(|pattern| pattern.fits(&host, port)) {
             return Err(EndpointError::NotAllowed(shown(&host)));
         }
         Ok(Endpoint { url, host, region: None })
@@ -133,7 +145,7 @@ impl Pattern {
             _ => (rest, None),
         };
         // Read as an endpoint's host is read, so that `[0::1]` and `LOCALHOST` match what they mean.
-        let any = AllowedEndpoints { patterns: Vec::new(), allow_insecure: true };
+        let any = AllowedEndpoints { patterns: Vec::new(), allow_insecure: true, any_host: true };
         let host = any.endpoint(host).map_err(|_| wrong())?.host;
         if subdomains && (host.starts_with('[') || host.parse::<IpAddr>().is_ok()) {
             return Err(wrong());
@@ -305,6 +317,15 @@ mod tests {
         assert_eq!(error, EndpointError::Insecure("http://iot.aliyuncs.com".into()));
         assert!(insecure().endpoint("http://anywhere.test").is_ok());
         assert!(insecure().endpoint("anywhere.test").is_ok());
+    }
+
+    #[test]
+    fn a_list_is_a_list_over_plain_http_too() {
+        let listed = AllowedEndpoints::listed(["127.0.0.1"], true).unwrap();
+        assert!(listed.endpoint("http://127.0.0.1:8080").is_ok());
+        assert!(matches!(listed.endpoint("http://127.0.0.2:8080"), Err(EndpointError::NotAllowed(_))));
+        let secure = AllowedEndpoints::listed(["127.0.0.1"], false).unwrap();
+        assert!(matches!(secure.endpoint("http://127.0.0.1:8080"), Err(EndpointError::Insecure(_))));
     }
 
     #[test]

@@ -83,7 +83,7 @@ fn v3(request: &Request, endpoint: &Endpoint, credentials: &Credentials, nonce: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ota::{AllowedEndpoints, Operation, Params};
+    use crate::ota::{AllowedEndpoints, Operation, Params, Sender};
     use secrecy::SecretString;
     use serde_json::Value;
 
@@ -109,7 +109,8 @@ mod tests {
         let token = text(vector, "security_token").map(SecretString::from);
         let credentials = Credentials::new(text(vector, "access_key_id").unwrap(), secret, token);
         let at = text(vector, "timestamp").unwrap().parse().unwrap();
-        let stamp = Stamp { nonce: text(vector, "nonce").unwrap().to_owned(), at, signature };
+        let sender = Sender { endpoint: endpoint.to_string(), region: None, access_key: credentials.digest() };
+        let stamp = Stamp { nonce: text(vector, "nonce").unwrap().to_owned(), at, signature, sender };
         signed(&Request { operation, parameters, stamp: None }, &endpoint, &credentials, &stamp)
     }
 

@@ -5,6 +5,7 @@ installed: nothing of them is patched.
 """
 
 import json
+import warnings
 import xml.etree.ElementTree as ElementTree
 
 from aliyunsdkcore.auth.credentials import StsTokenCredential
@@ -65,15 +66,26 @@ class Core:
         for name, value in parameters.items():
             plural = "s" if isinstance(value, list) else ""
             getattr(request, f"set_{name}{plural}")(value)
+        if self.form == "XML":
+            return self.read(operation, self.raw(request))
         try:
-            text = self.client.do_action_with_exception(request)
+            return judged(json.loads(self.client.do_action_with_exception(request)))
         except ServerException as refused:
             return Answer({"Message": refused.get_error_msg()}, refused.get_error_code())
-        if self.form == "JSON":
-            return judged(json.loads(text))
+
+    def raw(self, request):
+        """The body as it came: the client's other way of calling asks for JSON whatever was set."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return self.client.do_action(request)
+
+    def read(self, operation, text):
         root = ElementTree.fromstring(text)
+        body = from_xml(root)
+        if root.tag == "Error":
+            return Answer(body, body["Code"])
         assert root.tag == f"{operation}Response", root.tag
-        return judged(from_xml(root))
+        return judged(body)
 
 
 class Tea:

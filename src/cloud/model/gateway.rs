@@ -11,7 +11,7 @@ use super::answer::{Format, Refusal};
 use super::call::{Call, Headers};
 use super::operations::{mandatory, post_only, unsupported};
 use super::parameters::Given;
-use super::switches::{NonceBurnedBy, Switches};
+use super::switches::{DeniedBy, NonceBurnedBy, Switches};
 use crate::cloud::fleet::Account;
 use crate::ota::Operation;
 use crate::ota::sign::{canonical_query, v1, v3};
@@ -112,6 +112,9 @@ impl Gateway {
             Refusal::gateway(404, "InvalidApi.NotFound", message)
         };
         let operation = Operation::from_name(required(given, "Action")?).ok_or_else(no_api)?;
+        if caller.account.denied.iter().any(|denied| denied == operation.name()) {
+            return Err(not_allowed(operation, switches.denied_by));
+        }
         if post_only(operation) && call.verb != "POST" {
             return Err(Refusal::gateway(403, "UnsupportedHTTPMethod", "This action takes POST only."));
         }
@@ -193,6 +196,14 @@ impl Nonces {
         if self.until.insert(nonce.to_owned(), now + FRESH_MS).is_none() {
             self.order.push_back((now + FRESH_MS, nonce.to_owned()));
         }
+    }
+}
+
+fn not_allowed(operation: Operation, by: DeniedBy) -> Refusal {
+    let message = format!("You are not authorized to do this action: iot:{operation}.");
+    match by {
+        DeniedBy::Gateway => Refusal::gateway(403, "Forbidden.RAM", message),
+        DeniedBy::Product => Refusal::product("iot.common.RamActionPermissionDeny", message),
     }
 }
 

@@ -32,15 +32,15 @@ mod targets;
 mod tests;
 mod world;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 pub use call::{Call, Headers};
 pub use jobs::Failures;
 pub use name_lists::{Form, STORAGE_PATH, Stored};
 pub use report::{DevicesReport, JobReport, Ledger, LedgerQuery};
 pub use switches::{
-    BusyDevices, Completion, DestinationInArray, Edition, EmptyList, GrayBase, JobEnd, ListOrder, NonceBurnedBy,
-    SuccessCode, Switches, VerifiedAgain, VerifyCancelled, VerifyVerdict,
+    BusyDevices, Completion, DeniedBy, DestinationInArray, Edition, EmptyList, GrayBase, JobEnd, ListOrder,
+    NonceBurnedBy, SuccessCode, Switches, VerifiedAgain, VerifyCancelled, VerifyVerdict,
 };
 
 use self::answer::{Done, Format, Refusal};
@@ -317,6 +317,11 @@ impl Cloud {
     /// The faults in force.
     pub fn faults(&self) -> &Faults {
         &self.world.faults
+    }
+
+    /// How far its clocks are ahead of this machine's.
+    pub fn clock_ahead(&self) -> SignedDuration {
+        SignedDuration::try_from_secs_f64(self.world.switches.clock_ahead_seconds).unwrap_or_default()
     }
 
     /// Changes some faults; says which value is out of bounds.

@@ -34,6 +34,10 @@ pub struct Switches {
     pub unsigned: bool,
     /// What uses up a nonce.
     pub nonce: NonceBurnedBy,
+    /// Which layer refuses an action that the account's RAM policy does not allow.
+    pub denied_by: DeniedBy,
+    /// How far the cloud's clocks are ahead of this machine's, in seconds; negative: behind.
+    pub clock_ahead_seconds: f64,
     /// Whether quotas are enforced.
     pub quotas: bool,
     /// Whether ListOTAJobByFirmware shows tags.
@@ -95,6 +99,8 @@ impl Default for Switches {
         Self {
             unsigned: false,
             nonce: NonceBurnedBy::Accepted,
+            denied_by: DeniedBy::Gateway,
+            clock_ahead_seconds: 0.0,
             quotas: true,
             tags_listed: true,
             tags_queried: true,
@@ -174,6 +180,13 @@ choices! {
         Any,
         /// Nothing: replays are carried out again.
         Never,
+    }
+    /// Which layer refuses what RAM does not allow.
+    DeniedBy {
+        /// `Forbidden.RAM`, with 403.
+        Gateway,
+        /// `iot.common.RamActionPermissionDeny`.
+        Product,
     }
     /// The order of ListOTAJobByFirmware.
     ListOrder {

@@ -24,8 +24,12 @@ struct Running {
 
 impl Running {
     async fn start() -> Self {
+        Self::with(FLEET).await
+    }
+
+    async fn with(fleet: &str) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let fleet = Fleet::parse(FLEET).unwrap();
+        let fleet = Fleet::parse(fleet).unwrap();
         let cloud = Cloud::new(&fleet, 1, Edition::Current, fleet.switches.clone());
         let server = Server::new(cloud, 1.0);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -291,4 +295,21 @@ async fn a_list_of_names_is_uploaded_and_used() {
     let created = running.call("POST", &create, true).await.unwrap().text().await.unwrap();
     assert!(created.contains(r#""Success":true"#), "{created}");
     assert_eq!(running.admin("GET", "jobs", "").await.1[0]["counts"]["QUEUED"], 2);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_ahead_shows_on_every_answer_and_rules_the_gateway() {
+    let near = Running::with(&format!("{FLEET}switches: {{clockAheadSeconds: 600}}\n")).await;
+    let far = Running::with(&format!("{FLEET}switches: {{clockAheadSeconds: -1200}}\n")).await;
+    for (mut running, ahead, status) in [(near, 600, 200), (far, -1200, 400)] {
+        let answer = running.call("POST", &CREATE, false).await.unwrap();
+        assert_eq!(answer.status(), status);
+        let header = |name: &str| answer.headers().get(name).unwrap().to_str().unwrap();
+        let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(header("date")).unwrap();
+        let now: Timestamp = header("x-fota-now").parse().unwrap();
+        for shown in [date, now] {
+            let off = shown.as_second() - clock::wall().as_second() - ahead;
+            assert!(off.abs() < 60, "{shown} {off}");
+        }
+    }
 }

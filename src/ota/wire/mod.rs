@@ -63,7 +63,7 @@ pub(super) fn judge(answer: &Answer) -> Result<Document, CallError> {
 }
 
 /// The top level of a body in either format. What a proxy says in HTML is XML, if at all, without our fields.
-fn fields(body: &[u8]) -> Option<Map<String, Value>> {
+pub(super) fn fields(body: &[u8]) -> Option<Map<String, Value>> {
     let text = std::str::from_utf8(body).ok()?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.trim_start().starts_with('<') {
@@ -75,11 +75,15 @@ fn fields(body: &[u8]) -> Option<Map<String, Value>> {
     }
 }
 
-/// Whether the account's quota refused the call. Cheap for large bodies: those are never refusals.
-pub(super) fn throttled(http_status: u16, body: &[u8]) -> bool {
+/// Whether the account's quota refused a call.
+pub fn throttled(answer: &Answer) -> bool {
+    code::is_throttling(&code_of(&answer.body).unwrap_or_default(), answer.http_status)
+}
+
+/// The code of a refusal; none: a body without one, or a long one, which is never a refusal.
+pub(super) fn code_of(body: &[u8]) -> Option<String> {
     let root = if body.len() < 64 * 1024 { fields(body) } else { None };
-    let code = root.as_ref().and_then(|root| Node(root).text("Code")).unwrap_or_default();
-    code::is_throttling(&code, http_status)
+    root.as_ref().and_then(|root| Node(root).text("Code"))
 }
 
 /// `SignatureDoesNotMatch` carries the server's string to sign after a colon (section 8): all our parameters, an STS
@@ -116,6 +120,11 @@ impl Document {
 pub(super) struct Node<'a>(&'a Map<String, Value>);
 
 impl<'a> Node<'a> {
+    /// The top level of an answer.
+    pub(super) fn of(root: &'a Map<String, Value>) -> Self {
+        Self(root)
+    }
+
     fn get(self, name: &str) -> Option<&'a Value> {
         let found = self.0.get(name).or_else(|| {
             let mut letters = name.chars();
@@ -177,10 +186,10 @@ impl<'a> Node<'a> {
         elements(list).ok_or_else(|| unreadable(&format!("{outer}.{inner} is no list")))
     }
 
-    /// How many elements a list without a wrapper has; one of XML, if single, is the element itself.
-    pub(super) fn bare_count(self, name: &str) -> Result<usize, CallError> {
+    /// The objects of a list without a wrapper; one of XML, if single, is the element itself.
+    pub(super) fn bare(self, name: &str) -> Result<Vec<Node<'a>>, CallError> {
         let list = elements(self.get(name)).ok_or_else(|| unreadable(&format!("{name} is no list")))?;
-        Ok(list.len())
+        Ok(list.into_iter().filter_map(|v| v.as_object().map(Node)).collect())
     }
 
     /// As [`Node::list`], of objects.
@@ -331,11 +340,12 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn throttling_is_seen_in_status_or_code() {
-        assert!(throttled(429, b""));
-        assert!(throttled(400, br#"{"Code":"Throttling.User"}"#));
-        assert!(throttled(400, b"<Error><Code>Throttling.User</Code></Error>"));
-        assert!(!throttled(400, br#"{"Code":"InvalidAction"}"#));
-        assert!(!throttled(200, br#"{"Success":true,"Data":{}}"#));
+    fn a_refusals_code_is_found_in_both_formats() {
+        assert_eq!(code_of(br#"{"Code":"Throttling.User"}"#).as_deref(), Some("Throttling.User"));
+        assert_eq!(code_of(b"<Error><Code>Throttling.User</Code></Error>").as_deref(), Some("Throttling.User"));
+        assert_eq!(code_of(br#"{"Success":true,"Data":{}}"#), None);
+        assert_eq!(code_of(b""), None);
+        let long = format!(r#"{{"Code":"Throttling","Message":"{}"}}"#, "x".repeat(64 * 1024));
+        assert_eq!(code_of(long.as_bytes()), None);
     }
 }

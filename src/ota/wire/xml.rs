@@ -227,7 +227,8 @@ mod tests {
         #[test]
         fn every_text_survives_the_way_there_and_back(value in "[^\\r\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f]{1,40}") {
             // Nothing but layout counts as empty.
-            prop_assume!(!(value.trim().is_empty() && value.contains('\n')) && !value.contains(['\u{fffe}', '\u{ffff}']));
+            prop_assume!(!value.trim().is_empty() || !value.contains('\n'));
+            prop_assume!(!value.contains(['\u{fffe}', '\u{ffff}']));
             let fields = Map::from_iter([("V".to_owned(), Value::String(value.clone()))]);
             prop_assert_eq!(decode(&encode("R", &fields)), Ok(Map::from_iter([("V".to_owned(), Value::String(value))])));
         }

@@ -214,3 +214,20 @@ fn the_log_holds_every_request_without_its_signature() {
     assert_eq!(document["params"]["Timestamp"], "2026-03-01T00:00:00Z");
     assert!(document["params"].get("Signature").is_none() && document["params"].get("SignatureNonce").is_some());
 }
+
+#[test]
+fn a_denied_action_is_refused_by_either_layer_before_its_parameters_are_looked_at() {
+    let denied = FLEET.replace("accessKeySecret: secret}", "accessKeySecret: secret, denied: [QueryOTAJob]}");
+    for (by, status, code) in
+        [(DeniedBy::Gateway, 403, "Forbidden.RAM"), (DeniedBy::Product, 200, "iot.common.RamActionPermissionDeny")]
+    {
+        let mut bench = Bench::with(&denied, |switches| switches.denied_by = by);
+        for params in ["JobId=x", ""] {
+            let answer = bench.send("QueryOTAJob", params);
+            assert_eq!((answer.http_status, code_of(&answer).as_str()), (status, code), "{params}");
+        }
+        bench.ok("QueryOTAFirmware", "FirmwareId=fw");
+        bench.key = "other";
+        assert_eq!(bench.code("QueryOTAJob", "JobId=x IotInstanceId=iot-1"), "iot.firmware.InvalidOTAJobId");
+    }
+}

@@ -1,6 +1,10 @@
-//! Access keys: from a Kubernetes Secret, and never shown (ota-api: section 11).
+//! Access keys: from a Kubernetes Secret, the operator's environment, or a role; never shown (ota-api: section 11).
 //!
-//! Here belongs turning a Secret's data into keys and keeping them out of sight. Fetching the Secret never comes in.
+//! Here belongs turning what was read into keys and keeping them out of sight. Fetching a Secret, and who may use whose
+//! keys, never comes in.
+
+pub mod environment;
+pub mod sts;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -126,7 +130,7 @@ fn digest(text: &str) -> String {
 }
 
 /// Lower-case hexadecimal.
-pub(super) fn hex(bytes: impl IntoIterator<Item = u8>) -> String {
+pub(in crate::ota) fn hex(bytes: impl IntoIterator<Item = u8>) -> String {
     bytes.into_iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
