@@ -134,7 +134,13 @@ pub fn wanted(rollout: &FirmwareRollout, ticket: Ticket) -> Wanted {
     for policy in &status.standing {
         let cadence = if retiring { Cadence::EveryPoll } else { Cadence::Slow };
         let silent_after = effective::SILENT_AFTER;
-        wanted.jobs.push(WantedJob { id: JobId::new(policy.id.clone()), cadence, upgrade: false, silent_after, gone: None });
+        wanted.jobs.push(WantedJob {
+            id: JobId::new(policy.id.clone()),
+            cadence,
+            upgrade: false,
+            silent_after,
+            gone: None,
+        });
     }
     for duplicate in status.duplicates.iter().filter(|d| !d.ended) {
         let (id, silent_after) = (JobId::new(duplicate.id.clone()), effective::SILENT_AFTER);
