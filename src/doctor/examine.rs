@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::clock;
 use crate::ota::calls::{self, CallContext};
 use crate::ota::code::{self, Class};
-use crate::ota::{Api, CallError, Operation, Outcome, Request};
+use crate::ota::{Api, CallError, Operation, Outcome, Request, Sender};
 
 use super::Order;
 use super::harmless::{Nothing, stamped};
@@ -26,6 +26,8 @@ pub struct Patient<'a, A> {
     pub api: Witness<A>,
     /// What every call carries.
     pub ctx: CallContext,
+    /// Whose calls these are.
+    pub sender: Sender,
     /// What was asked for.
     pub order: &'a Order,
     /// Tells a person what is about to happen.
@@ -52,7 +54,7 @@ impl<A: Api> Patient<'_, A> {
     async fn twice(&self, way: Way, request: &Request, seen: &mut Seen) -> Request {
         let mut attempt = 1;
         loop {
-            let copy = stamped(request.clone(), clock::wall());
+            let copy = stamped(request.clone(), clock::wall(), &self.sender);
             let (first, second) = if way == Way::Together {
                 let (first, second) = futures::join!(self.reply(&copy), self.reply(&copy));
                 // Who of the two came first is not known: the one that was carried out is called so.

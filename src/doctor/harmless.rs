@@ -3,7 +3,7 @@
 
 use crate::ota::calls::CallContext;
 use crate::ota::client::fresh_nonce;
-use crate::ota::{Operation, Request, Stamp};
+use crate::ota::{Operation, Request, Sender, Stamp};
 
 /// Ids and names that nothing in the cloud has. The cloud draws its own ids, and nobody has ever seen the 128 random
 /// bits in these; a person's device could only be called so by somebody who copied it from this very run.
@@ -66,9 +66,9 @@ impl Nothing {
     }
 }
 
-/// A read with a nonce and a timestamp of its own, to be sent twice.
-pub fn stamped(request: Request, at: jiff::Timestamp) -> Request {
-    Request { stamp: Some(Stamp { nonce: fresh_nonce(), at }), ..request }
+/// A request with a nonce and a timestamp of its own, to be sent twice by the same sender.
+pub fn stamped(request: Request, at: jiff::Timestamp, sender: &Sender) -> Request {
+    Request { stamp: Some(Stamp { nonce: fresh_nonce(), at, sender: sender.clone() }), ..request }
 }
 
 fn one() -> String {

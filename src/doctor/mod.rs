@@ -98,7 +98,8 @@ pub async fn run(
     let limits = Limits { patience: Duration::from_secs(60), ..Limits::default() };
     let client = Client::new(resolved.endpoint, resolved.credentials, quota, limits)
         .map_err(|error| Error::Unusable(name.clone(), error.to_string()))?;
-    let patient = Patient { api: Witness::new(client), ctx, order, announce: &announce };
+    let sender = client.sender();
+    let patient = Patient { api: Witness::new(client), ctx, sender, order, announce: &announce };
     let leftover = Leftover::default();
     let seen = tokio::select! {
         seen = examine::examine(&patient, &leftover) => seen,

@@ -24,17 +24,16 @@ fn gray_job(bench: &Bench, tag: &str, number: usize) {
         ("Tag.1.Key", "fota.id"),
         ("Tag.1.Value", tag),
     ];
-    let stamp = Some(Stamp { nonce: fresh_nonce(), at: jiff::Timestamp::now() });
     let own = parameters.map(|(name, value)| (name, value.to_owned()));
     let request = CallContext::default().request(Operation::CreateOTAStaticUpgradeJob, own);
-    let request = Request { stamp, ..request };
     // reqwest takes the provider of whoever installed one first; it is the same one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let outcome = bench.runtime.block_on(async {
         let endpoint = AllowedEndpoints::new(["*.aliyuncs.com"], true).unwrap().endpoint(&bench.address).unwrap();
         let keys = Credentials::new("testAccessKeyId", SECRET.into(), None);
         let client = Client::new(endpoint, keys, Arc::new(Mutex::new(Quota::default())), Limits::default()).unwrap();
-        calls::create(&client, &request).await
+        let stamp = Stamp { nonce: fresh_nonce(), at: jiff::Timestamp::now(), sender: client.sender() };
+        calls::create(&client, &Request { stamp: Some(stamp), ..request }).await
     });
     assert!(matches!(outcome, Outcome::Accepted { .. }), "{outcome:?}");
     let done = || {
