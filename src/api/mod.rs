@@ -10,6 +10,9 @@
 
 pub mod account;
 pub mod condition;
+pub mod delivery;
+#[cfg(test)]
+mod fuzz;
 pub mod job_view;
 pub mod percent;
 pub mod rollout;
@@ -17,7 +20,7 @@ pub mod span;
 pub mod status;
 pub mod time;
 
-pub use account::{OTAAccount, OTAAccountSpec, OTAAccountStatus, Replay};
+pub use account::{OTAAccount, OTAAccountSpec, OTAAccountStatus, Replay, Signature};
 pub use condition::Condition;
 pub use percent::Percent;
 pub use rollout::{FirmwareRollout, FirmwareRolloutSpec};
@@ -41,7 +44,7 @@ pub const RESUME: &str = "fota.dev/resume";
 pub const ABORT: &str = "fota.dev/abort";
 /// Annotation, token-valued: try again what failed, was aborted, or needs a person's word.
 pub const RETRY: &str = "fota.dev/retry";
-/// Annotation: the JobId of a job that this rollout shall take for its own.
+/// Annotation: the JobId of a job that this rollout shall take for an unanswered create's, or over from another owner.
 pub const ADOPT: &str = "fota.dev/adopt";
 /// Key of the tag that every create carries. Users cannot set it.
 pub const TAG_KEY: &str = "fota.id";

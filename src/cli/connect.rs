@@ -15,7 +15,7 @@ pub(super) struct Connect {
     allowed_endpoints: Vec<String>,
     /// Also allow plain http and any host: for a simulated cloud only
     #[arg(long)]
-    allow_insecure_endpoints: bool,
+    pub(super) allow_insecure_endpoints: bool,
 }
 
 impl Connect {

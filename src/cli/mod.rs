@@ -3,6 +3,7 @@
 mod connect;
 mod crds;
 mod doctor;
+mod mapping;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,14 +12,18 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::api::Span;
+use crate::controller::keys::{Namespaces, Rules};
 use crate::controller::lease;
 use crate::controller::poller::Cadences;
 use crate::controller::run::{Settings, run};
+use crate::ota::credentials::environment::Environment;
+use crate::ota::endpoint::AllowedEndpoints;
 use crate::{cloud, telemetry};
 
 use connect::{Connect, client};
 
 pub use crds::manifests;
+pub use mapping::api_mapping;
 
 /// Firmware rollouts over Alibaba Cloud IoT Platform's OTA jobs.
 #[derive(Debug, Parser)]
@@ -57,6 +62,13 @@ struct Controller {
     /// Watch this namespace only
     #[arg(long, value_name = "NAMESPACE")]
     namespace: Option<String>,
+    /// Namespaces whose OTAAccounts may use the operator's own identity: roles that trust its ServiceAccount
+    /// (workloadIdentity) and the keys in its environment (operator); `*` for all
+    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',')]
+    own_identity_namespaces: Vec<String>,
+    /// Hosts that the operator's own identity may go to, `*.` for any subdomain; also the one that lends a role's keys
+    #[arg(long, value_name = "PATTERN", value_delimiter = ',', default_value = "*.aliyuncs.com")]
+    own_identity_endpoints: Vec<String>,
     /// Time between two polls of a rollout that runs
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = length)]
     poll_interval: Duration,
@@ -144,6 +156,15 @@ fn success((): ()) -> ExitCode {
 
 async fn start(given: &Controller) -> Result<(), String> {
     let allowed = given.connect.allowed()?;
+    let insecure = given.connect.allow_insecure_endpoints;
+    let own_endpoints = AllowedEndpoints::listed(&given.own_identity_endpoints, insecure)
+        .map_err(|error| format!("--own-identity-endpoints: {error}"))?;
+    let rules = Rules {
+        allowed,
+        own_endpoints,
+        own_namespaces: Namespaces::new(&given.own_identity_namespaces),
+        environment: Environment::read(|name| std::env::var(name).ok()),
+    };
     let config = given.connect.config().await?;
     // The pod's own namespace, or the one that the kubeconfig's context names.
     let own = config.default_namespace.clone();
@@ -156,7 +177,7 @@ async fn start(given: &Controller) -> Result<(), String> {
     };
     let client = client(config)?;
     let cadences = Cadences { poll: given.poll_interval, progress: given.progress_interval };
-    run(client, Settings { namespace: given.namespace.clone(), allowed, cadences, lease }).await;
+    run(client, Settings { namespace: given.namespace.clone(), rules, cadences, lease }).await;
     Ok(())
 }
 

@@ -17,13 +17,14 @@ use crate::api::{FIELD_MANAGER, FINALIZER, FirmwareRollout, FirmwareRolloutStatu
 use crate::clock;
 use crate::ota::Request;
 use crate::ota::calls::{self, CallContext, CancelFlags};
+use crate::ota::changing;
 use crate::ota::code::{self, Class};
 use crate::ota::id::JobId;
 use crate::ota::outcome::{CallError, Outcome};
 use crate::rollout::decide::Pending;
 use crate::rollout::observed::{Account, Trouble};
-use crate::rollout::rival;
 use crate::rollout::story::Note;
+use crate::rollout::{rival, stage};
 
 use super::accounts::{API_TIMEOUT, Accounts, Ready};
 use super::lease::{Group, Leases};
@@ -114,6 +115,14 @@ impl Cluster {
         self.overlay.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 
+    /// Every rollout of the same product in the same cloud.
+    fn of_product(&self, rollout: &FirmwareRollout) -> Vec<Arc<FirmwareRollout>> {
+        let Some(cloud) = self.cloud_of(rollout) else { return Vec::new() };
+        let mut all = self.store.state();
+        all.retain(|o| o.spec.product_key == rollout.spec.product_key && self.cloud_of(o).as_ref() == Some(&cloud));
+        all
+    }
+
     /// Where the account's calls go, without asking anybody: which rollouts share a product.
     fn cloud_of(&self, rollout: &FirmwareRollout) -> Option<(Option<String>, Option<String>, Option<String>)> {
         let account = self.accounts.resource(&account_of(rollout))?;
@@ -194,13 +203,12 @@ impl World for Cluster {
     }
 
     fn rival(&self, rollout: &FirmwareRollout) -> Option<String> {
-        let cloud = self.cloud_of(rollout)?;
-        let all = self.store.state();
-        let others = all
-            .iter()
-            .filter(|o| o.spec.product_key == rollout.spec.product_key && self.cloud_of(o).as_ref() == Some(&cloud))
-            .map(AsRef::as_ref);
-        rival::before(rollout, others).map(|other| Key::of(other).to_string())
+        let others = self.of_product(rollout);
+        rival::before(rollout, others.iter().map(AsRef::as_ref)).map(|other| Key::of(other).to_string())
+    }
+
+    fn siblings(&self, rollout: &FirmwareRollout) -> BTreeMap<JobId, String> {
+        rival::siblings(rollout, self.of_product(rollout).iter().map(AsRef::as_ref))
     }
 
     async fn refresh(&self, key: &Key) -> Option<Arc<FirmwareRollout>> {
@@ -270,12 +278,23 @@ impl World for Cluster {
             queued: true,
             unconfirmed: true,
             notified: pending == Pending::All,
+            scheduled: stage::is_scheduled(rollout.status.as_ref(), job),
             ..CancelFlags::default()
         };
         match calls::cancel_tasks(&*ready.client, &ctx, job, flags).await {
             // Cancelled before, or unknown: there is nothing left to cancel, and the next reading shows it.
-            Err(error) if [code::JOB_ALREADY_CANCELED, code::INVALID_OTA_JOB_ID].iter().any(|c| error.is(c)) => Ok(()),
+            Err(error) if error.class == Class::Done || error.is(code::INVALID_OTA_JOB_ID) => Ok(()),
             done => done.map(|_| ()),
+        }
+    }
+
+    async fn end_policy(&self, rollout: &FirmwareRollout, job: &JobId) -> Result<(), CallError> {
+        let ready =
+            self.ready(rollout).await.map_err(|t| CallError::new(Class::Transient, code::NOT_SENT, &t.message))?;
+        let ctx = CallContext { instance_id: ready.account.instance_id.clone() };
+        match changing::cancel_policy(&*ready.client, &ctx, job).await {
+            Err(error) if error.class == Class::Done || error.is(code::INVALID_OTA_JOB_ID) => Ok(()),
+            done => done,
         }
     }
 

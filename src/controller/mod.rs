@@ -6,7 +6,9 @@
 pub mod accounts;
 pub mod census;
 pub mod cluster;
+pub mod keys;
 pub mod lease;
+pub mod listing;
 pub mod memory;
 pub mod pass;
 pub mod poll;

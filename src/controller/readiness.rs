@@ -14,7 +14,9 @@ use crate::api::account::TagEcho;
 use crate::api::condition::{self, Condition};
 use crate::api::{FIELD_MANAGER, OTAAccount, OTAAccountStatus, Time};
 use crate::clock;
+use crate::ota::Operation;
 use crate::ota::calls::{self, CallContext};
+use crate::ota::code;
 use crate::rollout::observed::Trouble;
 
 use super::accounts::API_TIMEOUT;
@@ -57,7 +59,10 @@ pub async fn run(kube: kube::Client, cluster: Arc<Cluster>) {
             let found = match fresh {
                 Some(asked) => asked.found.clone(),
                 None => {
-                    let found = ask(&cluster, &key).await;
+                    let found = match (ask(&cluster, &key).await, asked.get(&key).map(|a| &a.found)) {
+                        (Err(now), Some(Err(earlier))) if now.repeats(earlier) => Err(earlier.clone()),
+                        (found, _) => found,
+                    };
                     let since = clock::monotonic();
                     asked.insert(key, Asked { generation, found: found.clone(), since });
                     found
@@ -81,7 +86,21 @@ async fn ask(cluster: &Cluster, key: &Key) -> Result<String, Trouble> {
     let ready = cluster.accounts().ready(key).await?;
     let ctx = CallContext { instance_id: ready.account.instance_id.clone() };
     calls::probe(&*ready.client, &ctx).await.map_err(|error| poll::trouble(&error))?;
-    Ok(ready.account.subject())
+    match missing(&ready.client.forbidden()) {
+        Some(trouble) => Err(trouble),
+        None => Ok(ready.account.subject()),
+    }
+}
+
+/// What the account's principal may not do, though its keys are good.
+fn missing(forbidden: &[Operation]) -> Option<Trouble> {
+    if forbidden.is_empty() {
+        return None;
+    }
+    let actions: Vec<_> = forbidden.iter().map(|operation| format!("iot:{operation}")).collect();
+    let message =
+        format!("the cloud forbids {}: allow it in the RAM policy of the account's user or role", actions.join(", "));
+    Some(Trouble { reason: code::ACTION_FORBIDDEN, message, stalled: true })
 }
 
 /// Our part of the status: what `fota doctor` found has another field manager, and is no business of ours. An apply
@@ -139,6 +158,14 @@ mod tests {
     fn echo(subject: &str, second: i64) -> TagEcho {
         let at = Time(jiff::Timestamp::from_second(second).unwrap());
         TagEcho { subject: subject.into(), operation: "QueryOTAJob".into(), at }
+    }
+
+    #[test]
+    fn missing_permissions_are_named_as_actions() {
+        assert_eq!(missing(&[]), None);
+        let trouble = missing(&[Operation::QueryOTAJob, Operation::CancelOTATaskByJob]).unwrap();
+        assert_eq!((trouble.reason, trouble.stalled), ("ActionForbidden", true));
+        assert!(trouble.message.contains("iot:QueryOTAJob, iot:CancelOTATaskByJob"), "{}", trouble.message);
     }
 
     #[test]

@@ -13,10 +13,10 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::api::{FirmwareRollout, OTAAccount};
-use crate::ota::endpoint::AllowedEndpoints;
 
 use super::accounts::Accounts;
 use super::cluster::{Cluster, account_of, prune};
+use super::keys::{Keys, Rules};
 use super::lease::{self, Keeper, Leases};
 use super::memory::Memory;
 use super::pass::{After, pass};
@@ -38,8 +38,8 @@ const AT_LATEST: Duration = Duration::from_secs(15);
 pub struct Settings {
     /// Which namespace; none: all of them.
     pub namespace: Option<String>,
-    /// Which hosts may be called.
-    pub allowed: AllowedEndpoints,
+    /// Which hosts may be called, and who may use the operator's own identity.
+    pub rules: Rules,
     /// How often things are read and written.
     pub cadences: Cadences,
     /// How owners are elected.
@@ -83,7 +83,7 @@ pub async fn run(kube: kube::Client, settings: Settings) {
 
     let reporter = Reporter { controller: "fota".to_owned(), instance: std::env::var("HOSTNAME").ok() };
     let leases = Arc::new(Leases::new(settings.lease.duration));
-    let accounts = Accounts::new(kube.clone(), account_store, settings.allowed.clone(), leases);
+    let accounts = Accounts::new(kube.clone(), account_store, Keys::new(settings.rules.clone()), leases);
     let recorder = Recorder::new(kube.clone(), reporter);
     let cluster = Arc::new(Cluster::new(kube.clone(), store.clone(), accounts, recorder));
     let memory = Arc::new(Memory::default());

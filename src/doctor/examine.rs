@@ -6,10 +6,10 @@ use std::time::Duration;
 use crate::clock;
 use crate::ota::calls::{self, CallContext};
 use crate::ota::code::{self, Class};
-use crate::ota::{Api, CallError, Operation, Outcome, Request, Sender};
+use crate::ota::{Api, CallError, Operation, Outcome, Request};
 
 use super::Order;
-use super::harmless::{Nothing, stamped};
+use super::harmless::{ACTIONS, Nothing, Sending, stamped};
 use super::history;
 use super::laboratory::{self, Leftover};
 use super::seen::{Repeated, Reply, Seen, Way};
@@ -26,8 +26,8 @@ pub struct Patient<'a, A> {
     pub api: Witness<A>,
     /// What every call carries.
     pub ctx: CallContext,
-    /// Whose calls these are.
-    pub sender: Sender,
+    /// Who sends, and how it is signed.
+    pub sending: Sending,
     /// What was asked for.
     pub order: &'a Order,
     /// Tells a person what is about to happen.
@@ -54,7 +54,7 @@ impl<A: Api> Patient<'_, A> {
     async fn twice(&self, way: Way, request: &Request, seen: &mut Seen) -> Request {
         let mut attempt = 1;
         loop {
-            let copy = stamped(request.clone(), clock::wall(), &self.sender);
+            let copy = stamped(request.clone(), clock::wall(), &self.sending);
             let (first, second) = if way == Way::Together {
                 let (first, second) = futures::join!(self.reply(&copy), self.reply(&copy));
                 // Who of the two came first is not known: the one that was carried out is called so.
@@ -167,7 +167,7 @@ async fn repeats<A: Api>(patient: &Patient<'_, A>, nothing: &Nothing, seen: &mut
 
 /// One request of each action, none of which has an effect.
 async fn actions<A: Api>(patient: &Patient<'_, A>, nothing: &Nothing, seen: &mut Seen) {
-    for operation in Operation::ALL {
+    for operation in &ACTIONS {
         let request = nothing.request(&patient.ctx, &patient.order.product_key, *operation);
         let answer = if operation.creates() {
             // Asked again where the answer says nothing: whatever became of the first, it was nothing.

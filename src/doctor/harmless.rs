@@ -1,6 +1,7 @@
 //! Requests that surely have no effect. Reads have none by their nature; of creates and cancels it is argued here, for
 //! each one, why it cannot have any. A request that could change something never comes in.
 
+use crate::api::Signature;
 use crate::ota::calls::CallContext;
 use crate::ota::client::fresh_nonce;
 use crate::ota::{Operation, Request, Sender, Stamp};
@@ -62,13 +63,45 @@ impl Nothing {
                 ];
                 ctx.request(operation, own)
             }
+            // A policy gives a package to devices of named versions (section 4). Here neither exists.
+            Operation::CreateOTADynamicUpgradeJob => {
+                let own = [("FirmwareId", id()), ("ProductKey", product_key.to_owned()), ("SrcVersion.1", id())];
+                ctx.request(operation, own)
+            }
+            // There is no such policy to end, and nothing else that this call could mean: what else the cloud offers, and
+            // rollouts do not call, is asked without a single name of something that exists.
+            _ => ctx.request(operation, [("JobId", id())]),
         }
     }
 }
 
-/// A request with a nonce and a timestamp of its own, to be sent twice by the same sender.
-pub fn stamped(request: Request, at: jiff::Timestamp, sender: &Sender) -> Request {
-    Request { stamp: Some(Stamp { nonce: fresh_nonce(), at, sender: sender.clone() }), ..request }
+/// The actions that rollouts call.
+pub const ACTIONS: [Operation; 10] = [
+    Operation::CreateOTAVerifyJob,
+    Operation::CreateOTAStaticUpgradeJob,
+    Operation::CreateOTADynamicUpgradeJob,
+    Operation::QueryOTAJob,
+    Operation::ListOTATaskByJob,
+    Operation::ListOTAJobByFirmware,
+    Operation::QueryOTAFirmware,
+    Operation::ListOTAFirmware,
+    Operation::CancelOTATaskByJob,
+    Operation::CancelOTAStrategyByJob,
+];
+
+/// Who sends, and how it is signed.
+#[derive(Debug, Clone)]
+pub struct Sending {
+    /// Whose requests go where.
+    pub sender: Sender,
+    /// How they are signed.
+    pub signature: Signature,
+}
+
+/// A read with a nonce and a timestamp of its own, to be sent twice.
+pub fn stamped(request: Request, at: jiff::Timestamp, by: &Sending) -> Request {
+    let Sending { sender, signature } = by.clone();
+    Request { stamp: Some(Stamp { nonce: fresh_nonce(), at, signature, sender }), ..request }
 }
 
 fn one() -> String {
@@ -89,14 +122,18 @@ mod tests {
             assert_eq!((request.operation, get("IotInstanceId")), (*operation, Some("iot-1")));
             let of_nothing = |name: &str| get(name) == Some(nothing.0.as_str());
             if operation.creates() {
-                assert!(of_nothing("FirmwareId") && of_nothing("TargetDeviceName.1"), "{operation}");
+                let target = of_nothing("TargetDeviceName.1") || of_nothing("SrcVersion.1");
+                assert!(of_nothing("FirmwareId") && target, "{operation}");
+                assert_eq!((get("GroupId"), get("SrcVersion.2")), (None, None), "{operation}");
                 assert_eq!(get("TargetDeviceName.2"), None);
                 assert!(get("TargetSelection").is_none_or(|selection| selection == "SPECIFIC"));
             }
             if operation.name().starts_with("Cancel") {
                 assert!(of_nothing("JobId"), "{operation}");
                 let taken: Vec<_> = request.parameters.iter().filter(|(_, v)| *v == "true").map(|(k, _)| k).collect();
-                assert_eq!(taken, ["CancelScheduledTask"]);
+                let flags =
+                    if *operation == Operation::CancelOTATaskByJob { &["CancelScheduledTask"][..] } else { &[] };
+                assert_eq!(taken, flags, "{operation}");
             }
         }
         assert_ne!(Nothing::draw(), Nothing::draw());

@@ -9,10 +9,11 @@ use crate::api::account::{Diagnosis, Finding, Holds, finding};
 use crate::api::{Replay, Span, Time};
 use crate::ota::code;
 use crate::ota::outcome::clean;
-use crate::ota::{CallError, Firmware, FirmwareStatus, Operation};
+use crate::ota::{CallError, Firmware, FirmwareStatus};
 use crate::rollout::effective;
 
 use super::gray::{self, Base};
+use super::harmless::ACTIONS;
 use super::seen::{Laboratory, Repeated, Reply, Seen, Spec, Way};
 
 /// Longest message of a finding, in characters.
@@ -226,7 +227,7 @@ fn actions(seen: &Seen) -> Finding {
             format!("it cannot be told whether the access key may call {}", unclear.join(", ")),
         );
     }
-    said(name, Holds::Yes, format!("the access key may call all {} actions that rollouts call", Operation::ALL.len()))
+    said(name, Holds::Yes, format!("the access key may call all {} actions that rollouts call", ACTIONS.len()))
 }
 
 /// Whether an action is allowed: a product that looks at the request, and finds nothing, was let be called.

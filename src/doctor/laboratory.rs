@@ -115,7 +115,7 @@ pub async fn verify<A: Api>(patient: &Patient<'_, A>, seen: &mut Seen, leftover:
     leftover.set(Some(Sent { firmware: firmware.id.clone(), tag: tag.clone(), job: None }));
     let sent = clock::monotonic();
     // A refused request may have used its nonce up: each attempt has one of its own.
-    let (request, first) = create(patient, || stamped(unstamped.clone(), clock::wall(), &patient.sender)).await;
+    let (request, first) = create(patient, || stamped(unstamped.clone(), clock::wall(), &patient.sending)).await;
     let mut job = match &first {
         Outcome::Accepted { job_id, .. } => Some(job_id.clone()),
         Outcome::Rejected(error) => {

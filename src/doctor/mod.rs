@@ -23,6 +23,7 @@ use std::time::Duration;
 use crate::api::Time;
 use crate::clock;
 use crate::controller::accounts::resolve;
+use crate::controller::keys::{Keys, Rules};
 use crate::ota::calls::CallContext;
 use crate::ota::client::Client;
 use crate::ota::endpoint::AllowedEndpoints;
@@ -31,6 +32,7 @@ use crate::ota::quota::Quota;
 use crate::ota::{DeviceName, FirmwareId};
 
 use self::examine::Patient;
+use self::harmless::Sending;
 use self::laboratory::Leftover;
 use self::report::Report;
 use self::witness::Witness;
@@ -89,7 +91,9 @@ pub async fn run(
 ) -> Result<(Report, Option<Error>), Error> {
     let name = format!("{}/{}", order.namespace, order.account);
     let resource = record::read(kube, order).await.map_err(|why| Error::Account(name.clone(), why))?;
-    let resolved = resolve(kube, &order.allowed, &order.namespace, &resource)
+    // A person's own process: there is no identity of an operator to lend.
+    let keys = Keys::new(Rules::without_own_identity(order.allowed.clone()));
+    let resolved = resolve(kube, &keys, &order.namespace, &resource)
         .await
         .map_err(|trouble| Error::Unusable(name.clone(), trouble.message))?;
     let ctx = CallContext { instance_id: resolved.account.instance_id.clone() };
@@ -98,8 +102,8 @@ pub async fn run(
     let limits = Limits { patience: Duration::from_secs(60), ..Limits::default() };
     let client = Client::new(resolved.endpoint, resolved.credentials, quota, limits)
         .map_err(|error| Error::Unusable(name.clone(), error.to_string()))?;
-    let sender = client.sender();
-    let patient = Patient { api: Witness::new(client), ctx, sender, order, announce: &announce };
+    let sending = Sending { sender: resolved.account.sender(), signature: resolved.account.signature };
+    let patient = Patient { api: Witness::new(client), ctx, sending, order, announce: &announce };
     let leftover = Leftover::default();
     let seen = tokio::select! {
         seen = examine::examine(&patient, &leftover) => seen,

@@ -37,7 +37,7 @@ impl<A: Api> Api for Witness<A> {
         let mut traffic = self.traffic.lock().unwrap_or_else(PoisonError::into_inner);
         if let Ok(answer) = &outcome {
             traffic.answered += 1;
-            traffic.throttled += u32::from(wire::throttled(answer.http_status, &answer.body));
+            traffic.throttled += u32::from(wire::throttled(answer));
             let new = answer.date.map(|date| skew(date, sent, received));
             let better = |new: &Skew| traffic.skew.is_none_or(|old| new.give_or_take < old.give_or_take);
             traffic.skew = new.filter(better).or(traffic.skew);

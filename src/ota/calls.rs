@@ -46,8 +46,10 @@ impl CallContext {
     }
 }
 
-async fn ask<A: Api>(api: &A, request: &Request) -> Result<Document, CallError> {
-    wire::judge(&api.exchange(request).await?)
+pub(super) async fn ask<A: Api>(api: &A, request: &Request) -> Result<Document, CallError> {
+    let told = |error: CallError| error.of(request.operation);
+    let answer = api.exchange(request).await.map_err(|absence| told(absence.into()))?;
+    wire::judge(&answer).map_err(told)
 }
 
 /// Sends a request exactly as given; what a success says is not looked at.

@@ -24,7 +24,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// The parts of `ota` that talk, wait or hold secrets: the decision core takes its pure types only.
-const NOT_FOR_ROLLOUT: &[&str] = &["client", "quota", "calls", "credentials"];
+const NOT_FOR_ROLLOUT: &[&str] =
+    &["calls", "changing", "client", "credentials", "devices", "environment", "list_file", "quota", "sts"];
 
 /// What the decision core must not reach, by path.
 const IMPURE_PATHS: &[&[&str]] = &[

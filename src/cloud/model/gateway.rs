@@ -13,7 +13,8 @@ use super::parameters::Given;
 use super::switches::{DeniedBy, NonceBurnedBy, Switches};
 use crate::cloud::fleet::Account;
 use crate::ota::Operation;
-use crate::ota::sign::{canonical_query, string_to_sign, verify};
+use crate::ota::sign::canonical_query;
+use crate::ota::sign::v1::{string_to_sign, verify};
 
 /// How far a Timestamp may be off, and how long a nonce is remembered.
 const FRESH_MS: i64 = 15 * 60 * 1000;
@@ -206,5 +207,7 @@ fn mandatory(operation: Operation) -> &'static [&'static str] {
         Operation::ListOTAJobByFirmware => &["FirmwareId", "CurrentPage", "PageSize"],
         Operation::QueryOTAFirmware => &["FirmwareId"],
         Operation::ListOTAFirmware => &["CurrentPage", "PageSize"],
+        // Not offered: the product layer says so.
+        _ => &[],
     }
 }

@@ -205,6 +205,7 @@ impl Cloud {
                 self.cancels.push((wall + delay, cancel));
                 Ok(done)
             }
+            _ => Err(Refusal::gateway(404, "InvalidApi.NotFound", "This cloud does not offer the operation.")),
         }
     }
 

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::*;
 use crate::cloud::{Edition, Fleet};
-use crate::ota::sign::{canonical_query, encode, signature, string_to_sign};
+use crate::ota::sign::v1::{signature, string_to_sign};
+use crate::ota::sign::{canonical_query, encode};
 
 const FLEET: &str = r#"
 accounts: [{accessKeyId: key, accessKeySecret: secret}]

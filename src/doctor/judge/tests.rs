@@ -3,6 +3,7 @@
 use super::*;
 use crate::api::Percent;
 use crate::doctor::seen::{Gray, GrayPair, Skew, Tagged, Traffic, VerifyJob};
+use crate::ota::Operation;
 use crate::ota::code::Class;
 
 fn error(code: &str) -> CallError {
@@ -21,6 +22,7 @@ fn package_with(id: &str, status: FirmwareStatus) -> Firmware {
         status,
         verify_progress: None,
         files: None,
+        size: None,
     }
 }
 
@@ -51,7 +53,7 @@ fn sound() -> Seen {
     Seen {
         traffic: Traffic { answered: 30, throttled: 0, skew: Some(skew) },
         first: Some(Ok(())),
-        actions: Operation::ALL.iter().map(|o| (*o, Err(error(code::FIRMWARE_NOT_FOUND)))).collect(),
+        actions: ACTIONS.iter().map(|o| (*o, Err(error(code::FIRMWARE_NOT_FOUND)))).collect(),
         impossible_job: None,
         repeated: [Way::Read, Way::Together, Way::Later, Way::Create]
             .map(|way| repeated(way, Reply::Done, Reply::NonceUsed))
@@ -469,7 +471,7 @@ fn messages_stay_within_what_the_schema_takes_whatever_the_cloud_says() {
     seen.packages = Some(Ok((0..9).map(|_| package_with(&long, FirmwareStatus::Exempt)).collect()));
     seen.firmware = Some((long.as_str().into(), Err(CallError::new(Class::Unknown, &long, &long))));
     seen.tagged = vec![Tagged { job: long.as_str().into(), listed: Some(false), queried: Some(false) }];
-    for operation in Operation::ALL {
+    for operation in &ACTIONS {
         seen.actions.insert(*operation, Err(CallError::new(Class::Unknown, &long, &long)));
     }
     let all = with_earlier(judged(&spec(), &seen), Some(&judged(&spec(), &seen)));

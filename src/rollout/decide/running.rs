@@ -25,7 +25,10 @@ impl<'a> Draft<'a> {
         let readings: Vec<&JobReading> = entry.jobs.iter().zip(readings).filter_map(present).collect();
         // Once it soaks, our own cancel of what is left over may end the job as cancelled.
         let soaking = entry.state == StageState::Soaking;
-        if readings.iter().any(|r| r.job.is_none() || (r.is_cancelled() && !soaking)) {
+        // So may our own cancel of a policy whose time is over.
+        let clock = readings.iter().map(|r| r.now).min();
+        let over = stage::stands(&entry) && clock.is_some_and(|now| self.is_past(index, now));
+        if readings.iter().any(|r| r.job.is_none() || (r.is_cancelled() && !soaking && !over)) {
             return stall(
                 "ExternalChange",
                 format!(
@@ -33,15 +36,14 @@ impl<'a> Draft<'a> {
                 ),
             );
         }
-        let Some(mut settings) = self.status.effective.iter().flat_map(|e| &e.stages).find(|s| s.name == name).cloned()
-        else {
+        let Some(mut settings) = self.settings(name).cloned() else {
             return stall("InvalidSpec", format!("stage {name} has no settings"));
         };
         // The rate that the job really has, also when an edit changed the declared one since.
         if let Some(rate) = readings.iter().filter_map(|r| r.job.as_ref()?.maximum_per_minute).min() {
             settings.maximum_per_minute = i32::try_from(rate).unwrap_or(i32::MAX).max(1);
         }
-        let Some(now) = readings.iter().map(|r| r.now).min() else {
+        let Some(now) = clock else {
             return self.unread("Counting", format!("the job of stage {name} is being read"));
         };
         let input = GateInput {
@@ -55,6 +57,9 @@ impl<'a> Draft<'a> {
         let judgement = gate::judge(&input);
         if input.settled {
             self.status.gate = Some(gate::status(&input, &judgement));
+        }
+        if entry.kind == StageKind::Dynamic {
+            return self.stand(index, now, judgement.sample);
         }
         match judgement.sample {
             Verdict::Fail { because } => self.fail(index, "GateFailed", because, now),
@@ -145,6 +150,11 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn is_last(&self, name: &str) -> bool {
-        self.plan.iter().position(|s| s.name == name).is_none_or(|at| at + 1 == self.plan.len())
+        let over = |entry: &StageStatus| StageStatus {
+            state: if entry.name == name { StageState::Passed } else { entry.state },
+            ..entry.clone()
+        };
+        let stages: Vec<_> = self.status.stages.iter().map(over).collect();
+        stage::next(&self.plan, &stages).is_none()
     }
 }

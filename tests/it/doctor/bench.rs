@@ -9,6 +9,7 @@ use fota::cloud::log::Entry;
 use fota::cloud::model::JobReport;
 use fota::cloud::{Cloud, Edition, Fleet, Server, serve};
 use fota::controller::accounts::resolve;
+use fota::controller::keys::{Keys, Rules};
 use fota::ota::AllowedEndpoints;
 use fota::rollout::observed::Account;
 use serde_json::{Value, json};
@@ -178,7 +179,8 @@ impl Bench {
         let allowed = AllowedEndpoints::new(["*.aliyuncs.com"], true).unwrap();
         self.runtime.block_on(async {
             let kube = shared().admin_client().await.unwrap();
-            resolve(&kube, &allowed, &self.namespace, &resource).await.unwrap().account
+            let keys = Keys::new(Rules::without_own_identity(allowed));
+            resolve(&kube, &keys, &self.namespace, &resource).await.unwrap().account
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use fota::api::Signature;
 use fota::ota::calls::{self, CallContext};
 use fota::ota::client::{Client, fresh_nonce};
 use fota::ota::limits::Limits;
@@ -32,8 +33,10 @@ fn gray_job(bench: &Bench, tag: &str, number: usize) {
         let endpoint = AllowedEndpoints::new(["*.aliyuncs.com"], true).unwrap().endpoint(&bench.address).unwrap();
         let keys = Credentials::new("testAccessKeyId", SECRET.into(), None);
         let client = Client::new(endpoint, keys, Arc::new(Mutex::new(Quota::default())), Limits::default()).unwrap();
-        let stamp = Stamp { nonce: fresh_nonce(), at: jiff::Timestamp::now(), sender: client.sender() };
-        calls::create(&client, &Request { stamp: Some(stamp), ..request }).await
+        let (sender, signature) = (client.sender(), Signature::V1);
+        let stamp = Some(Stamp { nonce: fresh_nonce(), at: jiff::Timestamp::now(), sender, signature });
+        let request = Request { stamp, ..request };
+        calls::create(&client, &request).await
     });
     assert!(matches!(outcome, Outcome::Accepted { .. }), "{outcome:?}");
     let done = || {

@@ -3,6 +3,7 @@
 
 mod failing;
 mod going;
+mod identity;
 mod interrupted;
 pub mod scene;
 mod stopping;

@@ -8,10 +8,14 @@ mod commands;
 mod drive;
 mod edits;
 mod good;
+mod guards;
 mod habits;
 mod lost;
+mod owners;
 mod refused;
 mod restart;
+mod started;
+mod supersede;
 mod world;
 
 use fota::api::FirmwareRollout;

@@ -1,7 +1,8 @@
 //! The gateway: signatures, freshness, nonces, quotas, faults, the log.
 
 use super::*;
-use crate::ota::sign::{canonical_query, signature, string_to_sign};
+use crate::ota::sign::canonical_query;
+use crate::ota::sign::v1::{signature, string_to_sign};
 
 /// A signed call; `change` alters the pairs after signing when `late`, else before.
 fn signed(bench: &Bench, nonce: &str, change: impl Fn(&mut Vec<(String, String)>), late: bool) -> Call {
