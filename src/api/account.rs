@@ -61,6 +61,18 @@ pub struct OTAAccountSpec {
     #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
         .message("must be lower-case letters, digits and '-', such as prod-shanghai"))]
     pub quota_group: Option<String>,
+    /// Which edition of the API this account is served: rules that differ are checked before a call. Default Current.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_edition: Option<Edition>,
+}
+
+/// Which edition of the API an account is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Edition {
+    /// The one that the vendor documents now.
+    Current,
+    /// The older one: tag values to 128 characters, at most 1000 devices a minute, source versions required.
+    Legacy,
 }
 
 /// How requests are signed.
@@ -205,6 +217,18 @@ impl Diagnosis {
 
 /// Names of findings.
 pub mod finding {
+    /// Somebody who speaks the OTA API answers at the endpoint.
+    pub const ENDPOINT: &str = "Endpoint";
+    /// The cloud takes the access key.
+    pub const KEYS: &str = "Keys";
+    /// The instance id is right, or rightly missing.
+    pub const INSTANCE: &str = "Instance";
+    /// The product has packages that the account sees.
+    pub const PRODUCT: &str = "Product";
+    /// The package that was asked about is there.
+    pub const PACKAGE: &str = "Package";
+    /// The account's quota leaves room.
+    pub const QUOTA: &str = "Quota";
     /// The cloud's clock and ours agree.
     pub const CLOCK: &str = "Clock";
     /// The access key may call what rollouts call.

@@ -10,6 +10,7 @@
 
 pub mod account;
 pub mod condition;
+pub mod delivery;
 #[cfg(test)]
 mod fuzz;
 pub mod job_view;
@@ -29,6 +30,8 @@ pub use time::Time;
 
 /// Field manager of everything the controller applies, and prefix of its finalizers and annotations.
 pub const FIELD_MANAGER: &str = "fota";
+/// Field manager of what `fota doctor` found, in an account's status.
+pub const DOCTOR_FIELD_MANAGER: &str = "fota-doctor";
 /// Finalizer on a rollout: held while it may have jobs whose pending tasks must be cancelled.
 pub const FINALIZER: &str = "fota.dev/jobs";
 /// Finalizer on an account: held while rollouts may have jobs in it.

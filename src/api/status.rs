@@ -72,6 +72,10 @@ pub struct FirmwareRolloutStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(max = 128)))]
     pub beside: Vec<String>,
+    /// Policies of earlier runs that stand until this run's firmware has its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
+    pub standing: Vec<StandingPolicy>,
     /// Why the last value of `fota.dev/adopt` was not obeyed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
@@ -342,6 +346,20 @@ pub struct Claim {
     pub call: Call,
 }
 
+/// The dynamic job of an earlier run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StandingPolicy {
+    /// JobId.
+    #[schemars(length(max = 128))]
+    pub id: String,
+    /// The run that made it.
+    pub run: i64,
+    /// The version that it gives.
+    #[schemars(length(max = 64))]
+    pub version: String,
+}
+
 /// A job that there should not be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -471,8 +489,12 @@ pub enum StageKind {
     Percent,
     /// Named devices.
     Devices,
+    /// A device group.
+    Group,
     /// Everyone who is left.
     Full,
+    /// A standing policy.
+    Dynamic,
 }
 
 /// States of a stage. Legal transitions: `rollout::stage`.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use kube::Api;
 use kube::runtime::reflector::{ObjectRef, Store};
 
-use crate::api::account::{Holds, TagEcho, finding};
+use crate::api::account::{Edition, Holds, TagEcho, finding};
 use crate::api::{OTAAccount, Replay, Span, Time};
 use crate::clock;
 use crate::ota::Operation;
@@ -259,6 +259,7 @@ pub async fn resolve(
         list_lag: effective::LIST_LAG,
         replay: Replay::Settle,
         tag_echoed: false,
+        edition: resource.spec.api_edition.unwrap_or(Edition::Current),
     };
     Ok(Resolved { account: informed(account, resource), endpoint, credentials })
 }
@@ -296,6 +297,7 @@ mod tests {
             list_lag: effective::LIST_LAG,
             replay: Replay::Settle,
             tag_echoed: false,
+            edition: Edition::Current,
         }
     }
 

@@ -17,13 +17,14 @@ use crate::api::{FIELD_MANAGER, FINALIZER, FirmwareRollout, FirmwareRolloutStatu
 use crate::clock;
 use crate::ota::Request;
 use crate::ota::calls::{self, CallContext, CancelFlags};
+use crate::ota::changing;
 use crate::ota::code::{self, Class};
 use crate::ota::id::JobId;
 use crate::ota::outcome::{CallError, Outcome};
 use crate::rollout::decide::Pending;
 use crate::rollout::observed::{Account, Trouble};
-use crate::rollout::rival;
 use crate::rollout::story::Note;
+use crate::rollout::{rival, stage};
 
 use super::accounts::{API_TIMEOUT, Accounts, Ready};
 use super::lease::{Group, Leases};
@@ -307,12 +308,23 @@ impl World for Cluster {
             queued: true,
             unconfirmed: true,
             notified: pending == Pending::All,
+            scheduled: stage::is_scheduled(rollout.status.as_ref(), job),
             ..CancelFlags::default()
         };
         match calls::cancel_tasks(&*ready.client, &ctx, job, flags).await {
             // Cancelled before, or unknown: there is nothing left to cancel, and the next reading shows it.
             Err(error) if error.class == Class::Done || error.is(code::INVALID_OTA_JOB_ID) => Ok(()),
             done => done.map(|_| ()),
+        }
+    }
+
+    async fn end_policy(&self, rollout: &FirmwareRollout, job: &JobId) -> Result<(), CallError> {
+        let ready =
+            self.ready(rollout).await.map_err(|t| CallError::new(Class::Transient, code::NOT_SENT, &t.message))?;
+        let ctx = CallContext { instance_id: ready.account.instance_id.clone() };
+        match changing::cancel_policy(&*ready.client, &ctx, job).await {
+            Err(error) if error.class == Class::Done || error.is(code::INVALID_OTA_JOB_ID) => Ok(()),
+            done => done,
         }
     }
 

@@ -48,6 +48,8 @@ pub struct Known {
     pub proposed: Option<Proposed>,
     /// The last `Date` of the cloud, and when it was seen by the monotonic clock.
     pub cloud: Option<(Timestamp, Duration)>,
+    /// The clock that the cloud's jobs follow, as last seen.
+    pub fleet: Option<Timestamp>,
     /// The last read that failed.
     pub trouble: Option<Trouble>,
     /// When progress alone was last written, by the monotonic clock.
@@ -144,6 +146,7 @@ impl Memory {
             account: None,
             monotonic: now,
             cloud: known.cloud.and_then(|(date, at)| date.checked_add(now.saturating_sub(at)).ok()),
+            fleet: known.fleet,
             sends: claim.map(|claim| of_claim(&known.sends, claim)).unwrap_or_default(),
             firmware: known.firmware.clone(),
             jobs: known

@@ -134,21 +134,27 @@ async fn carry_out<W: World>(
                 _ => Ok(After::Again),
             }
         }
-        Act::Cancel(..) if world.leadership(rollout).is_none() => Err(WriteError::NotOurs),
-        Act::Cancel(job, pending) => match world.cancel(rollout, &job, pending).await {
-            Ok(()) => {
-                info!(rollout = %key, %job, ?pending, "tasks cancelled");
-                let now = world.wall();
-                memory.change(rollout, |known| known.cancelled.insert(job, now));
-                write_if_due(world, memory, rollout, &step.status, progress).await?;
-                Ok(After::Again)
+        Act::Cancel(..) | Act::EndPolicy(_) if world.leadership(rollout).is_none() => Err(WriteError::NotOurs),
+        Act::Cancel(ref job, _) | Act::EndPolicy(ref job) => {
+            let outcome = match step.act {
+                Act::Cancel(_, pending) => world.cancel(rollout, job, pending).await,
+                _ => world.end_policy(rollout, job).await,
+            };
+            match outcome {
+                Ok(()) => {
+                    info!(rollout = %key, %job, act = ?step.act, "cancelled");
+                    let now = world.wall();
+                    memory.change(rollout, |known| known.cancelled.insert(job.clone(), now));
+                    write_if_due(world, memory, rollout, &step.status, progress).await?;
+                    Ok(After::Again)
+                }
+                Err(error) => {
+                    warn!(rollout = %key, %job, %error, "cancel not accepted");
+                    write_if_due(world, memory, rollout, &step.status, progress).await?;
+                    Ok(After::Pause)
+                }
             }
-            Err(error) => {
-                warn!(rollout = %key, %job, %error, "cancel not accepted");
-                write_if_due(world, memory, rollout, &step.status, progress).await?;
-                Ok(After::Pause)
-            }
-        },
+        }
     }
 }
 

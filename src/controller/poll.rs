@@ -79,6 +79,7 @@ pub struct Findings {
     ledger: Option<RunLedger>,
     unfinished: Option<Unfinished>,
     cloud: Option<(Timestamp, Duration)>,
+    fleet: Option<Timestamp>,
     trouble: Option<Trouble>,
     /// The operation whose answer showed a tag of ours on a job.
     pub echoed: Option<Operation>,
@@ -96,6 +97,7 @@ impl Findings {
             known.unfinished = self.unfinished;
             known.ledger = self.ledger.or_else(|| known.ledger.take());
             known.cloud = self.cloud.or(known.cloud);
+            known.fleet = self.fleet.or(known.fleet);
             known.trouble = match (known.trouble.take(), self.trouble) {
                 (Some(earlier), Some(now)) if now.repeats(&earlier) => Some(earlier),
                 (_, now) => now,
@@ -117,7 +119,7 @@ pub async fn poll<A: Api>(
     if polls.revision != revision {
         (polls.firmware, polls.revision) = (None, revision.to_owned());
     }
-    let mut reader = Reader { api, ctx: &ctx, account, clock: &clock, cloud: None, echoed: None };
+    let mut reader = Reader { api, ctx: &ctx, account, clock: &clock, cloud: None, fleet: None, echoed: None };
     let outcome = reader.read(wanted, polls).await;
     let unfinished = if outcome.is_ok() { reader.unfinished(&wanted.unfinished).await } else { Ok(None) };
     let (unfinished, missed) = unfinished.map_or_else(|error| (None, Some(error)), |names| (names, None));
@@ -131,6 +133,7 @@ pub async fn poll<A: Api>(
         ledger: outcome.as_ref().ok().cloned().flatten(),
         unfinished,
         cloud: reader.cloud,
+        fleet: reader.fleet,
         trouble: outcome.err().or(missed).map(|error| trouble(&error)),
         echoed: reader.echoed,
     }
@@ -151,6 +154,7 @@ pub(super) struct Reader<'a, A, C> {
     account: &'a Account,
     clock: &'a C,
     cloud: Option<(Timestamp, Duration)>,
+    fleet: Option<Timestamp>,
     echoed: Option<Operation>,
 }
 
@@ -192,6 +196,7 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
 
     /// The cloud's clock comes with every answer.
     pub(super) fn note<T>(&mut self, read: &Read<T>) {
+        self.fleet = read.now.or(self.fleet);
         if let Some(date) = read.date {
             self.cloud = Some((date, (self.clock)().monotonic));
         }

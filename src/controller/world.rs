@@ -133,6 +133,9 @@ pub trait World: Send + Sync {
         pending: Pending,
     ) -> impl Future<Output = Result<(), CallError>> + Send;
 
+    /// Cancels a dynamic job; its tasks stay.
+    fn end_policy(&self, rollout: &FirmwareRollout, job: &JobId) -> impl Future<Output = Result<(), CallError>> + Send;
+
     /// Publishes events; losing one is harmless.
     fn announce(&self, rollout: &FirmwareRollout, notes: &[Note]) -> impl Future<Output = ()> + Send;
 }

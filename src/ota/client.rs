@@ -268,9 +268,10 @@ pub(super) async fn bounded_body(mut response: reqwest::Response, longest: usize
     Ok(body)
 }
 
-/// 32 hexadecimal digits that nobody used before. Need not be secret, only unique: the keys of [`RandomState`] are drawn
+/// A `SignatureNonce`: 32 hexadecimal digits that nobody used before. Need not be secret, only unique: the keys of
+/// [`RandomState`] are drawn
 /// from the operating system, and the counter tells apart what one process draws.
-fn fresh_nonce() -> String {
+pub fn fresh_nonce() -> String {
     static DRAWN: AtomicU64 = AtomicU64::new(0);
     let count = DRAWN.fetch_add(1, Ordering::Relaxed);
     let mut digest = Sha256::new();

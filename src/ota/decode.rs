@@ -164,7 +164,9 @@ pub(super) fn firmwares(root: Node<'_>) -> Result<Page<Firmware>, CallError> {
 }
 
 fn package(info: Node<'_>) -> Result<Firmware, CallError> {
-    let several = info.bare_count("MultiFiles")?;
+    let files = info.bare("MultiFiles")?;
+    let sizes = files.iter().filter_map(|file| file.int("Size"));
+    let size = if files.is_empty() { info.int("FirmwareSize") } else { Some(sizes.sum()) };
     Ok(Firmware {
         id: required(info, "FirmwareId")?.into(),
         name: info.text("FirmwareName").unwrap_or_default(),
@@ -175,7 +177,8 @@ fn package(info: Node<'_>) -> Result<Firmware, CallError> {
         product_key: info.text("ProductKey"),
         status: info.int("Status").map(FirmwareStatus::from_number).ok_or_else(|| unreadable("Status is missing"))?,
         verify_progress: info.int("VerifyProgress"),
-        files: if several > 0 { Some(several) } else { info.text("FirmwareUrl").map(|_| 1) },
+        files: if files.is_empty() { info.text("FirmwareUrl").map(|_| 1) } else { Some(files.len()) },
+        size: size.and_then(|bytes| u64::try_from(bytes).ok()),
     })
 }
 

@@ -6,7 +6,7 @@ use crate::api::rollout::{FirmwareRef, Supersede};
 use crate::api::status::{FirmwareRolloutStatus, Phase, StageKind};
 use crate::api::{FULL, VERIFY};
 
-use super::stage::{self, Stage};
+use super::stage::{self, Stage, Target};
 use super::{effective, revision};
 
 /// How a run stands to its spec.
@@ -52,14 +52,14 @@ pub fn plan(spec: &FirmwareRolloutSpec, status: &FirmwareRolloutStatus) -> Vec<S
             let known = declared.filter(|d| d.settings.targets == settings.targets);
             let kind = match settings.name.as_str() {
                 VERIFY => StageKind::Verify,
-                FULL => StageKind::Full,
-                _ => known.as_ref().map_or(StageKind::Devices, |k| k.kind),
+                FULL => known.as_ref().map_or(StageKind::Full, |k| k.target.kind),
+                _ => known.as_ref().map_or(StageKind::Devices, |k| k.target.kind),
             };
+            let target = known.as_ref().map_or_else(|| Target::of(kind), |k| k.target.clone());
+            let percent = entry.and_then(|e| e.percent).or(target.percent);
             Stage {
                 name: settings.name.clone(),
-                kind: entry.map_or(kind, |e| e.kind),
-                percent: entry.and_then(|e| e.percent).or(known.as_ref().and_then(|k| k.percent)),
-                devices: known.as_ref().map(|k| k.devices.clone()).unwrap_or_default(),
+                target: Target { kind: entry.map_or(kind, |e| e.kind), percent, ..target },
                 delivery: known.map_or_else(|| effective::delivery(effective::written(None, None)), |k| k.delivery),
                 settings: settings.clone(),
             }

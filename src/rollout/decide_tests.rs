@@ -9,6 +9,7 @@ use serde_json::json;
 use super::decide::{Act, Step, decide};
 use super::observed::{Account, Empty, JobReading, Listed, Observed, Sends, Ticket, Trouble};
 use super::{absorb, stage};
+use crate::api::account::Edition;
 use crate::api::status::{Ledger, Phase, StageState};
 use crate::api::{FINALIZER, FirmwareRollout, Replay, Signature};
 use crate::ota::firmware::{Firmware, FirmwareStatus};
@@ -56,6 +57,7 @@ fn firmware(status: FirmwareStatus) -> Firmware {
         status,
         verify_progress: None,
         files: None,
+        size: None,
     }
 }
 
@@ -70,6 +72,7 @@ fn observed(status: FirmwareStatus) -> Observed {
         list_lag: Duration::from_secs(1),
         replay: Replay::Nonce,
         tag_echoed: true,
+        edition: Edition::Current,
     };
     Observed {
         account: Some(Ok(account)),
@@ -206,7 +209,34 @@ fn a_claim_carries_exactly_the_wire_parameters_of_its_stage() {
     assert_eq!(wire(&plain, "canary"), (upgrade.clone(), pairs(&canary)));
     let full = format!("{common} {sources} TargetSelection=ALL MaximumPerMinute=500 {all}");
     assert_eq!(wire(&plain, "full"), (upgrade, pairs(&full)));
-    assert_eq!(wire(&plain, "verify"), (verify, pairs(common)), "delivery is for upgrade jobs");
+    let inherited =
+        format!("{common} TimeoutInMinutes=120 Tag.2.Key=a Tag.2.Value=b Tag.3.Key=campaign Tag.3.Value=winter");
+    assert_eq!(wire(&plain, "verify"), (verify.clone(), pairs(&inherited)), "what a verification takes");
+    plain.spec.delivery = serde_json::from_value(json!({
+        "push": false, "confirm": true, "protocol": "HTTPS", "multiModule": true, "overwrite": "Never",
+    }))
+    .unwrap();
+    plain.spec.verify.as_mut().unwrap().delivery =
+        serde_json::from_value(json!({"push": true, "deviceTimeout": "5m"})).unwrap();
+    plain.spec.gray.as_mut().unwrap().clear();
+    plain.spec.full = serde_json::from_value(json!({"static": {
+        "group": {"id": "g-1"}, "schedule": {"start": "2027-01-15T09:00:00Z", "finish": "2027-01-16T08:00:00Z"},
+    }}))
+    .unwrap();
+    let checked = format!("{common} NeedPush=true DownloadProtocol=HTTPS TimeoutInMinutes=5");
+    assert_eq!(wire(&plain, "verify"), (verify, pairs(&checked)), "confirm is never inherited");
+    let full = format!(
+        "{common} MaximumPerMinute=1000 NeedPush=false NeedConfirm=true DownloadProtocol=HTTPS MultiModuleMode=true \
+         OverwriteMode=1 TargetSelection=GROUP GroupId=g-1 GroupType=LINK_PLATFORM ScheduleTime=1800003600000 \
+         ScheduleFinishTime=1800086400000"
+    );
+    assert_eq!(wire(&plain, "full").1, pairs(&full));
+    plain.spec.gray = serde_json::from_value(json!([{"name": "group", "group": {"id": "g-2"}}])).unwrap();
+    let group = format!(
+        "{common} MaximumPerMinute=1000 NeedPush=false NeedConfirm=true DownloadProtocol=HTTPS MultiModuleMode=true \
+         OverwriteMode=1 TargetSelection=GROUP GroupId=g-2 GroupType=LINK_PLATFORM"
+    );
+    assert_eq!(wire(&plain, "group").1, pairs(&group));
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! Edits of what has started: they do not apply, and are told. What a stage was started with is known by hashes, which
 //! `status.effective` keeps; what follows from an edit is decided elsewhere.
 
-use crate::api::rollout::{Delivery, Overwrite};
+use crate::api::delivery::{Delivery, Overwrite};
+use crate::api::rollout::DynamicMode;
 use crate::api::status::{EffectiveStage, FirmwareRolloutStatus, StageKind, StageState, StageStatus};
-use crate::api::{FULL, Percent, VERIFY};
+use crate::api::{FULL, VERIFY};
 
 use super::revision;
-use super::stage::Stage;
+use super::stage::{Stage, Target};
 
 /// Most stages that a status holds.
 pub const MOST_STAGES: usize = 24;
@@ -25,12 +26,22 @@ pub enum Edit {
 }
 
 /// Hash of whom a stage targets. The order in which devices are written does not change what is meant.
-pub fn targets(kind: StageKind, percent: Option<Percent>, devices: &[String]) -> String {
-    let mut names: Vec<&str> = devices.iter().map(String::as_str).collect();
+pub fn targets(target: &Target) -> String {
+    let mut names: Vec<&str> = target.devices.iter().map(String::as_str).collect();
     names.sort_unstable();
-    let kind = format!("{kind:?}");
-    let percent = percent.map(|p| p.to_string()).unwrap_or_default();
-    revision::hex([kind.as_str(), percent.as_str()].into_iter().chain(names), 8)
+    let kind = format!("{:?}", target.kind);
+    let percent = target.percent.map(|p| p.to_string()).unwrap_or_default();
+    let mut parts = vec![kind, percent];
+    parts.extend(target.group.iter().map(|id| format!("group {id}")));
+    if let Some(schedule) = &target.schedule {
+        let finish = schedule.finish.map(|at| at.to_string()).unwrap_or_default();
+        parts.extend(["schedule".to_owned(), schedule.start.to_string(), finish]);
+    }
+    if let Some(policy) = &target.policy {
+        // When it ends applies at once, as gates do.
+        parts.push(format!("policy {:?}", policy.mode.unwrap_or(DynamicMode::Always)));
+    }
+    revision::hex(parts.iter().map(String::as_str).chain(names), 8)
 }
 
 /// Hash of a delivery as it is written: without defaults, so that a version with other ones sees no edit.
@@ -49,6 +60,11 @@ pub fn delivery(written: &Delivery) -> String {
         }
         .to_owned(),
     ];
+    let flag = |name: &str, flag: Option<bool>| flag.map(|on| format!("{name}={on}"));
+    parts.extend(flag("push", written.push));
+    parts.extend(flag("confirm", written.confirm));
+    parts.extend(flag("multiModule", written.multi_module));
+    parts.extend(written.protocol.map(|protocol| format!("{protocol:?}")));
     parts.extend(written.tags.iter().flatten().flat_map(|(key, value)| [key.clone(), value.clone()]));
     revision::hex(parts.iter().map(String::as_str), 8)
 }
@@ -60,7 +76,8 @@ fn begun(entry: &StageStatus) -> bool {
 
 /// Whether its targets are fixed: a later attempt of a gray step takes over the devices of the one before.
 fn targeted(entry: &StageStatus) -> bool {
-    let handed_on = matches!(entry.kind, StageKind::Percent | StageKind::Devices) && !entry.jobs.is_empty();
+    let handed_on =
+        matches!(entry.kind, StageKind::Percent | StageKind::Devices | StageKind::Group) && !entry.jobs.is_empty();
     handed_on || begun(entry)
 }
 
@@ -135,7 +152,10 @@ pub fn path(name: &str) -> String {
 pub fn field(name: &str, declared: Option<&Stage>, edit: Edit) -> String {
     let path = path(name);
     match edit {
-        Edit::Targets if declared.is_some_and(|d| d.percent.is_some()) => format!("{path}.percent"),
+        Edit::Targets if declared.is_some_and(|d| d.target.percent.is_some()) => format!("{path}.percent"),
+        Edit::Targets if declared.is_some_and(|d| d.target.kind == StageKind::Full) => format!("{path}.static"),
+        Edit::Targets if declared.is_some_and(|d| d.target.policy.is_some()) => format!("{path}.dynamic"),
+        Edit::Targets if declared.is_some_and(|d| d.target.group.is_some()) => format!("{path}.group"),
         Edit::Targets => format!("{path}.devices"),
         Edit::Delivery => format!("{path}.delivery"),
         Edit::Removed => format!("{path} (removed)"),
@@ -146,16 +166,17 @@ pub fn field(name: &str, declared: Option<&Stage>, edit: Edit) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::Percent;
     use crate::api::Span;
-    use crate::api::rollout::Retry;
+    use crate::api::delivery::Retry;
 
     #[test]
     fn only_what_means_something_else_is_another_hash() {
         let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
-        let devices = |all: &[&str]| targets(StageKind::Devices, None, &names(all));
+        let devices = |all: &[&str]| targets(&Target { devices: names(all), ..Target::of(StageKind::Devices) });
         assert_eq!(devices(&["a", "b"]), devices(&["b", "a"]));
         assert_ne!(devices(&["a", "b"]), devices(&["ab"]));
-        let share = |text| targets(StageKind::Percent, Percent::parse(text).ok(), &[]);
+        let share = |text| targets(&Target { percent: Percent::parse(text).ok(), ..Target::of(StageKind::Percent) });
         assert_eq!(share("5"), share("5.0"));
         assert_ne!(share("5"), share("5.001"));
         let span = |text| Span::parse(text).unwrap();

@@ -29,7 +29,12 @@ impl Change {
 /// What somebody else did to a job.
 pub fn of(job: &JobStatus) -> Option<Change> {
     let cancelled = job.view.as_ref().is_some_and(|v| v.job_status == job::JobStatus::Canceled.as_str());
-    if job.drained {
+    // What ends at its own time is ended by nobody.
+    let expired = job.view.as_ref().is_some_and(|v| {
+        let last = v.utc_end_time.or(v.utc_modified);
+        v.utc_schedule_finish_time.is_some_and(|finish| last.is_some_and(|at| at >= finish))
+    });
+    if job.drained || (expired && !job.gone) {
         None
     } else if job.gone {
         Some(Change::Gone)
@@ -67,7 +72,7 @@ pub fn is_over(stage: &StageStatus) -> bool {
 /// Whether another attempt can be made: of a gray step it names the devices that did not get there, and the cloud lists
 /// them only for jobs that it knows. One that was never seen may yet show up.
 pub fn can_be_made_again(stage: &StageStatus) -> bool {
-    let gray = matches!(stage.kind, StageKind::Percent | StageKind::Devices);
+    let gray = matches!(stage.kind, StageKind::Percent | StageKind::Devices | StageKind::Group);
     present(stage).all(|j| !j.gone || (!gray && j.view.is_some()))
 }
 

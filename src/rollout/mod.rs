@@ -6,6 +6,7 @@
 
 pub mod absorb;
 pub mod bounds;
+pub mod call;
 pub mod claim;
 pub mod command;
 pub mod course;
@@ -20,6 +21,7 @@ pub mod gate;
 pub mod observed;
 pub mod owner;
 pub mod percent;
+pub mod preflight;
 pub mod retry;
 pub mod revision;
 pub mod rival;

@@ -5,15 +5,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
+use crate::api::account::Edition;
 use crate::api::status::{FirmwareRolloutStatus, JobView, Ledger};
 use crate::api::{Replay, Signature, Span, Time};
 use crate::ota::Sender;
 use crate::ota::code::{self, Class};
 use crate::ota::firmware::Firmware;
 use crate::ota::id::{FirmwareId, JobId};
-use crate::ota::job::Job;
+use crate::ota::job::{self, Job};
 use crate::ota::outcome::{CallError, Outcome};
 
 use super::revision;
@@ -47,6 +48,8 @@ pub struct Observed {
     pub monotonic: Duration,
     /// The cloud's `Date` by now: the last one seen, and what went by since on our monotonic clock; none: no answer yet.
     pub cloud: Option<Timestamp>,
+    /// The clock that the cloud's jobs follow, as last seen; none: no answer yet.
+    pub fleet: Option<Timestamp>,
     /// The last read that failed, while no later one succeeded.
     pub trouble: Option<Trouble>,
     /// Another rollout of the product that goes first.
@@ -83,6 +86,8 @@ pub struct Account {
     pub replay: Replay,
     /// Whether this account has shown a tag on a job: only then does a look-up that finds none prove something.
     pub tag_echoed: bool,
+    /// Which edition of the API the account is served.
+    pub edition: Edition,
 }
 
 impl Account {
@@ -138,6 +143,9 @@ pub fn basis<'a>(jobs: impl Iterator<Item = (&'a str, &'a Ledger)>) -> String {
     revision::hex(texts.iter().map(String::as_str), 8)
 }
 
+/// A cancel that shows no effect after this long is sent again.
+const CANCEL_AGAIN: SignedDuration = SignedDuration::from_secs(3);
+
 /// One job, read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobReading {
@@ -163,6 +171,16 @@ impl JobReading {
     /// Whether it was taken after the last cancel, and so shows its effect.
     pub fn is_after_cancel(&self) -> bool {
         self.cancel_sent.is_none_or(|sent| self.taken_at > sent)
+    }
+
+    /// Whether a cancel was accepted that this reading does not show yet, or so lately that it may be on its way.
+    pub fn cancelled_lately(&self, now: Timestamp) -> bool {
+        self.cancel_sent.is_some_and(|at| !self.is_after_cancel() || now.duration_since(at) < CANCEL_AGAIN)
+    }
+
+    /// Whether the job was cancelled as a whole.
+    pub fn is_cancelled(&self) -> bool {
+        self.job.as_ref().is_some_and(|j| j.status == job::JobStatus::Canceled)
     }
 }
 

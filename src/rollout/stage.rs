@@ -4,23 +4,45 @@
 
 use std::collections::BTreeSet;
 
-use crate::api::rollout::{Delivery, Gate};
+use crate::api::delivery::Delivery;
+use crate::api::rollout::{DynamicFull, Gate, Group, Schedule};
 use crate::api::status::{Claim, EffectiveStage, FirmwareRolloutStatus, Phase, StageKind, StageState, StageStatus};
 use crate::api::{FULL, FirmwareRolloutSpec, Percent, VERIFY};
+use crate::ota::id::JobId;
 
 use super::{edits, effective, owner};
+
+/// Whom a stage targets, and when.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Target {
+    /// What the stage does.
+    pub kind: StageKind,
+    /// Cumulative share, for percent steps.
+    pub percent: Option<Percent>,
+    /// Named devices, for the verification and devices steps.
+    pub devices: Vec<String>,
+    /// The device group, for group steps and a full stage that is for a group only.
+    pub group: Option<String>,
+    /// When the job starts and ends.
+    pub schedule: Option<Schedule>,
+    /// The standing policy, for a dynamic stage.
+    pub policy: Option<DynamicFull>,
+}
+
+impl Target {
+    /// Nobody in particular.
+    pub const fn of(kind: StageKind) -> Self {
+        Self { kind, percent: None, devices: Vec::new(), group: None, schedule: None, policy: None }
+    }
+}
 
 /// One stage of the plan.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stage {
     /// `verify`, the gray step's name, or `full`.
     pub name: String,
-    /// What it does.
-    pub kind: StageKind,
-    /// Cumulative share, for percent steps.
-    pub percent: Option<Percent>,
-    /// Named devices, for the verification and devices steps.
-    pub devices: Vec<String>,
+    /// Whom it targets.
+    pub target: Target,
     /// How its job reaches devices.
     pub delivery: Delivery,
     /// Its gate, with defaults.
@@ -30,38 +52,46 @@ pub struct Stage {
 /// The stages that a spec means, in order.
 pub fn plan(spec: &FirmwareRolloutSpec) -> Vec<Stage> {
     let base = spec.delivery.as_ref();
+    let id = |group: &Option<Group>| group.as_ref().map(|g| g.id.clone());
     let mut stages = Vec::new();
     if let Some(verify) = &spec.verify {
-        // A verification takes no rate and has no gate of its own: the package's status is the verdict.
-        let written = effective::written(None, None);
-        stages.push(declared(VERIFY, StageKind::Verify, None, &verify.devices, None, written));
+        // A verification has no gate of its own: the package's status is the verdict.
+        let written = effective::written_of_verify(base, verify.delivery.as_ref());
+        let target = Target { devices: verify.devices.clone(), ..Target::of(StageKind::Verify) };
+        stages.push(declared(VERIFY, target, None, written));
     }
     for step in spec.gray.iter().flatten() {
-        let kind = if step.percent.is_some() { StageKind::Percent } else { StageKind::Devices };
-        let devices = step.devices.as_deref().unwrap_or_default();
+        let kind = match (&step.percent, &step.group) {
+            (Some(_), _) => StageKind::Percent,
+            (None, Some(_)) => StageKind::Group,
+            (None, None) => StageKind::Devices,
+        };
+        let devices = step.devices.clone().unwrap_or_default();
+        let target = Target { percent: step.percent, devices, group: id(&step.group), ..Target::of(kind) };
         let written = effective::written(base, step.delivery.as_ref());
-        stages.push(declared(&step.name, kind, step.percent, devices, step.gate.as_ref(), written));
+        stages.push(declared(&step.name, target, step.gate.as_ref(), written));
     }
     if let Some(full) = &spec.full {
+        let target = match (&full.dynamic, full.fixed.clone().unwrap_or_default()) {
+            (Some(policy), _) => {
+                Target { group: id(&policy.group), policy: Some(policy.clone()), ..Target::of(StageKind::Dynamic) }
+            }
+            (None, fixed) => {
+                Target { group: id(&fixed.group), schedule: fixed.schedule, ..Target::of(StageKind::Full) }
+            }
+        };
         let written = effective::written(base, full.delivery.as_ref());
-        stages.push(declared(FULL, StageKind::Full, None, &[], full.gate.as_ref(), written));
+        stages.push(declared(FULL, target, full.gate.as_ref(), written));
     }
     stages
 }
 
-fn declared(
-    name: &str,
-    kind: StageKind,
-    percent: Option<Percent>,
-    devices: &[String],
-    gate: Option<&Gate>,
-    written: Delivery,
-) -> Stage {
-    let hashes = (edits::targets(kind, percent, devices), edits::delivery(&written));
+fn declared(name: &str, target: Target, gate: Option<&Gate>, written: Delivery) -> Stage {
+    let hashes = (edits::targets(&target), edits::delivery(&written));
     let delivery = effective::delivery(written);
-    let settings = effective::stage(name, gate, &delivery, kind == StageKind::Full);
+    let settings = effective::stage(name, gate, &delivery, matches!(target.kind, StageKind::Full | StageKind::Dynamic));
     let settings = EffectiveStage { targets: Some(hashes.0), delivery: Some(hashes.1), ..settings };
-    Stage { name: name.to_owned(), kind, percent, devices: devices.to_vec(), delivery, settings }
+    Stage { name: name.to_owned(), target, delivery, settings }
 }
 
 /// Whether a stage may go from one state to another. Every write is checked against this table.
@@ -220,6 +250,17 @@ pub fn next<'a>(plan: &'a [Stage], stages: &[StageStatus]) -> Option<&'a Stage> 
     let over = |stage: &Stage| stages.iter().any(|s| s.name == stage.name && ended(s.state));
     let first = plan.iter().rposition(over).map_or(0, |last| last + 1);
     plan.get(first)
+}
+
+/// Whether a job was made with a schedule: its tasks wait for their time, and a cancel has to name them apart.
+pub fn is_scheduled(status: Option<&FirmwareRolloutStatus>, job: &JobId) -> bool {
+    let mut jobs = status.iter().flat_map(|s| &s.stages).flat_map(|s| &s.jobs);
+    jobs.any(|j| j.id == job.as_str() && j.view.as_ref().is_some_and(|v| v.utc_schedule_time.is_some()))
+}
+
+/// Whether it is a standing policy, which gives devices the firmware until it is cancelled.
+pub fn stands(stage: &StageStatus) -> bool {
+    stage.kind == StageKind::Dynamic && stage.state == StageState::Running
 }
 
 /// Whether the run went back to firmware that was complete before: it has nothing to do, and no stages.

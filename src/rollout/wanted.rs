@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use crate::api::FirmwareRollout;
 use crate::api::rollout::FirmwareRef;
 use crate::api::status::{Claim, FirmwareRolloutStatus, Ledger, Phase, StageKind, StageState};
+use crate::api::{FULL, FirmwareRollout};
 use crate::ota::id::{FirmwareId, JobId};
 
 use super::command::Command;
@@ -112,10 +112,13 @@ pub fn wanted(rollout: &FirmwareRollout, ticket: Ticket) -> Wanted {
         for job in &entry.jobs {
             let pending =
                 job.counts.is_none_or(|c| c.queued + c.notified + c.silent + job.moving > 0) || job.total.is_none();
-            let urgent = active.as_deref() == Some(entry.name.as_str()) || (cancelling && pending);
+            // A policy that stands changes slowly, for weeks.
+            let settled = completed && stage::stands(entry);
+            let running = active.as_deref() == Some(entry.name.as_str()) && !settled;
+            let urgent = running || (cancelling && (pending || stage::stands(entry)));
             // Counting goes on after the end until no device that was pushed to is open; queued ones may stay for ever.
             let open = job.counts.is_none_or(|c| c.open() + if completed { 0 } else { c.queued } > 0);
-            let at_rest = !open && job.total.is_some();
+            let at_rest = !open && job.total.is_some() && !stage::stands(entry);
             let upgrade = entry.kind != StageKind::Verify;
             let cadence = match (urgent, at_rest) {
                 (true, _) => Cadence::EveryPoll,
@@ -125,6 +128,19 @@ pub fn wanted(rollout: &FirmwareRollout, ticket: Ticket) -> Wanted {
             let gone = job.counts.filter(|_| job.gone);
             wanted.jobs.push(WantedJob { id: JobId::new(job.id.clone()), cadence, upgrade, silent_after, gone });
         }
+    }
+    // Replaced policies are read more often once it is their turn to be cancelled.
+    let retiring = deleting || completed || active.as_ref().is_some_and(|name| *name == FULL);
+    for policy in &status.standing {
+        let cadence = if retiring { Cadence::EveryPoll } else { Cadence::Slow };
+        let silent_after = effective::SILENT_AFTER;
+        wanted.jobs.push(WantedJob {
+            id: JobId::new(policy.id.clone()),
+            cadence,
+            upgrade: false,
+            silent_after,
+            gone: None,
+        });
     }
     for duplicate in status.duplicates.iter().filter(|d| !d.ended) {
         let (id, silent_after) = (JobId::new(duplicate.id.clone()), effective::SILENT_AFTER);
@@ -154,7 +170,7 @@ pub fn wanted(rollout: &FirmwareRollout, ticket: Ticket) -> Wanted {
     }
     wanted.proposed = Command::Adopt.fresh(rollout, status).map(JobId::new);
     let left = !stage::reverted(status) && stage::next(&plan, &status.stages).is_some();
-    let ahead = !same_run || left || active.is_some();
+    let ahead = !same_run || left || (active.is_some() && !completed);
     if ahead && !deleting && !(given_up && same_run) {
         wanted.firmware = Some(course::firmware(&rollout.spec, status));
     }

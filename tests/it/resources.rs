@@ -14,6 +14,19 @@ fn the_crd_files_are_what_the_types_say() {
     }
 }
 
+#[test]
+fn the_page_of_parameters_is_what_the_tables_say() {
+    let path = root().join("docs/api-mapping.md");
+    if std::env::var_os("FOTA_WRITE_DOCS").is_some() {
+        std::fs::write(&path, fota::cli::api_mapping()).unwrap();
+    }
+    let file = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        file == fota::cli::api_mapping(),
+        "docs/api-mapping.md drifted: run FOTA_WRITE_DOCS=1 cargo test page_of_parameters"
+    );
+}
+
 fn rollout(changes: &Value) -> Value {
     let mut spec = json!({
         "accountRef": {"name": "cloud"}, "productKey": "a1", "firmware": {"version": "4.0.0"},
@@ -68,6 +81,21 @@ fn good_manifests_are_taken() {
         json!({"suspend": true, "supersede": "Queue", "onExternalChange": "Recreate"}),
         json!({"delivery": {"maximumPerMinute": 10, "deviceTimeout": "2h", "retry": {"count": 5, "interval": "1h"},
                             "overwrite": "Pending", "tags": {"campaign": "winter"}}}),
+        json!({"delivery": {"push": false, "confirm": true, "protocol": "MQTT", "multiModule": true, "overwrite": "Never",
+                            "maximumPerMinute": 10_000}}),
+        json!({"verify": {"devices": ["a"], "delivery": {"push": false, "confirm": true, "protocol": "MQTT",
+                                                         "deviceTimeout": "24h"}}}),
+        json!({"gray": [{"name": "a", "group": {"id": "g"}}, {"name": "b", "percent": 5}]}),
+        json!({"gray": [{"name": "a", "group": {"id": "g"}}, {"name": "b", "devices": ["d"]}],
+               "full": {"static": {"group": {"id": "g"}}}}),
+        json!({"full": {"static": {"schedule": {"start": "2027-01-01T00:00:00Z"}}}}),
+        json!({"full": {"static": {"schedule": {"start": "2027-01-01T00:00:00Z", "finish": "2027-01-01T01:00:00Z"}}}}),
+        json!({"full": {"static": {"schedule": {"start": "2027-01-01T00:00:00Z", "finish": "2027-01-31T00:00:00Z"}}}}),
+        json!({"delivery": {"multiModule": true, "retry": {"count": 1, "interval": "1h"}},
+               "gray": [{"name": "a", "percent": 5, "delivery": {"multiModule": false, "overwrite": "Pending",
+                                                                 "deviceTimeout": "61m"}}],
+               "full": {"static": {}, "delivery": {"overwrite": "Never", "deviceTimeout": "10m",
+                                                   "retry": {"count": 1, "interval": "0s"}}}}),
         json!({"full": {"static": {}, "gate": {"decidedPercent": "99.5", "minDecided": 1, "maxFailurePercent": 0,
                                                "matureAfter": "0s", "soak": "168h", "silentAfter": "90m"}}}),
     ] {
@@ -132,7 +160,71 @@ fn bad_manifests_are_refused_with_the_field_and_what_to_write() {
         (gray(json!({"name": "a", "percent": 1, "gate": {"soak": "7d"}})), "spec.gray[0].gate.soak", "no days"),
         (gray(json!({"name": "a", "percent": 1, "gate": {"minDecided": 0}})), "spec.gray[0].gate.minDecided", "1"),
         (json!({"delivery": {"maximumPerMinute": 9}}), "spec.delivery.maximumPerMinute", "10"),
-        (json!({"delivery": {"maximumPerMinute": 1001}}), "spec.delivery.maximumPerMinute", "1000"),
+        (json!({"delivery": {"maximumPerMinute": 10_001}}), "spec.delivery.maximumPerMinute", "10000"),
+        (json!({"delivery": {"protocol": "HTTP"}}), "spec.delivery.protocol", "HTTPS"),
+        (json!({"delivery": {"multiModule": true, "overwrite": "Pending"}}), "spec.delivery", "leave one of them out"),
+        (
+            json!({"delivery": {"multiModule": true},
+                   "gray": [{"name": "a", "percent": 5, "delivery": {"overwrite": "Pending"}}]}),
+            "spec",
+            "a gray step takes from spec.delivery, it has multiModule",
+        ),
+        (
+            json!({"delivery": {"overwrite": "Pending"},
+                   "gray": [{"name": "a", "percent": 5, "delivery": {"multiModule": true}}]}),
+            "spec",
+            "a gray step takes from spec.delivery, it has multiModule",
+        ),
+        (
+            json!({"delivery": {"multiModule": true}, "full": {"static": {}, "delivery": {"overwrite": "Pending"}}}),
+            "spec",
+            "full takes from spec.delivery, it has multiModule",
+        ),
+        (
+            json!({"delivery": {"deviceTimeout": "1h"},
+                   "gray": [{"name": "a", "percent": 5, "delivery": {"retry": {"count": 1, "interval": "1h"}}}]}),
+            "spec",
+            "give that step a longer deviceTimeout",
+        ),
+        (
+            json!({"delivery": {"retry": {"count": 1, "interval": "1h"}},
+                   "full": {"static": {}, "delivery": {"deviceTimeout": "30m"}}}),
+            "spec",
+            "give full.delivery a longer deviceTimeout",
+        ),
+        (
+            json!({"verify": {"devices": ["a"], "delivery": {"deviceTimeout": "30s"}}}),
+            "spec.verify.delivery.deviceTimeout",
+            "1m to 24h",
+        ),
+        (
+            json!({"verify": {"devices": ["a"], "delivery": {"maximumPerMinute": 30}}}),
+            "spec.verify.delivery.maximumPerMinute",
+            "unknown field",
+        ),
+        (gray(json!({"name": "a", "percent": 1, "group": {"id": "g"}})), "spec.gray[0]", "exactly one of percent"),
+        (gray(json!({"name": "a", "group": {"id": ""}})), "spec.gray[0].group.id", "at least 1"),
+        (
+            json!({"gray": [{"name": "a", "percent": 5}], "full": {"static": {"group": {"id": "g"}}}}),
+            "spec",
+            "reach devices outside of it",
+        ),
+        (
+            json!({"gray": [{"name": "a", "group": {"id": "h"}}], "full": {"static": {"group": {"id": "g"}}}}),
+            "spec",
+            "reach devices outside of it",
+        ),
+        (json!({"full": {"static": {"schedule": {}}}}), "spec.full.static.schedule.start", "Required"),
+        (
+            json!({"full": {"static": {"schedule": {"start": "2027-01-01T00:00:00Z", "finish": "2027-01-01T00:59:59Z"}}}}),
+            "spec.full.static.schedule",
+            "1 hour to 30 days",
+        ),
+        (
+            json!({"full": {"static": {"schedule": {"start": "2027-01-01T00:00:00Z", "finish": "2027-01-31T00:00:01Z"}}}}),
+            "spec.full.static.schedule",
+            "1 hour to 30 days",
+        ),
         (json!({"delivery": {"deviceTimeout": "25h"}}), "spec.delivery.deviceTimeout", "1m to 24h"),
         (json!({"delivery": {"deviceTimeout": "90s"}}), "spec.delivery.deviceTimeout", "whole minutes"),
         (json!({"delivery": {"retry": {"count": 3, "interval": "10m"}}}), "spec.delivery.retry.count", "1, 2 or 5"),

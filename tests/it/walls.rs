@@ -19,7 +19,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("rollout", &["api", "ota", "sabotage"]),
     ("cloud", &["api", "ota", "clock", "telemetry"]),
     ("controller", &["api", "ota", "rollout", "clock", "sabotage", "telemetry"]),
-    ("cli", &["api", "ota", "rollout", "cloud", "controller", "clock", "telemetry"]),
+    ("doctor", &["api", "ota", "rollout", "controller", "clock"]),
+    ("cli", &["api", "ota", "rollout", "cloud", "controller", "doctor", "clock", "telemetry"]),
 ];
 
 /// The parts of `ota` that talk, wait or hold secrets: the decision core takes its pure types only.

@@ -75,6 +75,14 @@ pub const INVALID_ACCESS_KEY_ID_INACTIVE: &str = "InvalidAccessKeyId.Inactive";
 pub const INVALID_TIME_STAMP_EXPIRED: &str = "InvalidTimeStamp.Expired";
 /// The STS token has expired (8.1).
 pub const INVALID_SECURITY_TOKEN_EXPIRED: &str = "InvalidSecurityToken.Expired";
+/// The instance id is wrong, or missing where there is one; from another layer (1.2).
+pub const SRE_INSTANCE_NOT_FOUND: &str = "iot.Sre.IotInstanceNotFound";
+/// The endpoint does not know the operation (8.1).
+pub const INVALID_API_NOT_FOUND: &str = "InvalidApi.NotFound";
+/// The RAM policy does not allow the action; from the gateway (8.1, section 11).
+pub const FORBIDDEN_RAM: &str = "Forbidden.RAM";
+/// The RAM policy does not allow the action; from the product (8.2, section 11).
+pub const RAM_ACTION_PERMISSION_DENY: &str = "iot.common.RamActionPermissionDeny";
 
 /// Ours: the request never left this machine.
 pub const NOT_SENT: &str = "NotSent";
@@ -120,6 +128,17 @@ pub fn class_of(code: &str, http_status: u16) -> Class {
 /// Whether the account's quota refused the call, before any work (8.1).
 pub fn is_throttling(code: &str, http_status: u16) -> bool {
     code == "Throttling" || code.starts_with("Throttling.") || http_status == 429
+}
+
+/// Whether a permission is missing, whichever layer says so (8.1, 8.2).
+pub fn is_denial(code: &str) -> bool {
+    meaning(code, 400).reason == ACTION_FORBIDDEN
+}
+
+/// Whether the access key itself is refused: unknown, disabled, with a wrong secret or token (8.1).
+pub fn is_bad_key(code: &str) -> bool {
+    let families = ["InvalidAccessKeyId.", "InvalidSecurityToken.", SIGNATURE_DOES_NOT_MATCH, "IncompleteSignature"];
+    families.iter().any(|family| code.starts_with(family))
 }
 
 /// Whether two codes are the same one. Product codes are seen with the prefixes `iot.firmware.` and `iot.ota.`, and

@@ -75,6 +75,11 @@ pub(super) fn fields(body: &[u8]) -> Option<Map<String, Value>> {
     }
 }
 
+/// Whether the account's quota refused a call.
+pub fn throttled(answer: &Answer) -> bool {
+    code::is_throttling(&code_of(&answer.body).unwrap_or_default(), answer.http_status)
+}
+
 /// The code of a refusal; none: a body without one, or a long one, which is never a refusal.
 pub(super) fn code_of(body: &[u8]) -> Option<String> {
     let root = if body.len() < 64 * 1024 { fields(body) } else { None };
@@ -181,10 +186,10 @@ impl<'a> Node<'a> {
         elements(list).ok_or_else(|| unreadable(&format!("{outer}.{inner} is no list")))
     }
 
-    /// How many elements a list without a wrapper has; one of XML, if single, is the element itself.
-    pub(super) fn bare_count(self, name: &str) -> Result<usize, CallError> {
+    /// The objects of a list without a wrapper; one of XML, if single, is the element itself.
+    pub(super) fn bare(self, name: &str) -> Result<Vec<Node<'a>>, CallError> {
         let list = elements(self.get(name)).ok_or_else(|| unreadable(&format!("{name} is no list")))?;
-        Ok(list.len())
+        Ok(list.into_iter().filter_map(|v| v.as_object().map(Node)).collect())
     }
 
     /// As [`Node::list`], of objects.

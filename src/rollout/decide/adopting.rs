@@ -24,7 +24,7 @@ impl<'a> Draft<'a> {
         let checked = match (&proposed.job, &claim, &next) {
             (Err(said), ..) => Err(format!("the cloud does not show it: {said}")),
             (Ok(job), Some(claim), _) => self.fits_claim(job, claim).map(|()| job),
-            (Ok(job), None, Some(next)) => self.fits(job, next.kind, self.pinned()).map(|()| job),
+            (Ok(job), None, Some(next)) => self.fits(job, next.target.kind, self.pinned()).map(|()| job),
             (Ok(_), None, None) => Err("no stage is left to start".to_owned()),
         };
         let job = match checked {

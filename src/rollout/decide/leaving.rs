@@ -14,7 +14,9 @@ const NAMED: usize = 16;
 impl<'a> Draft<'a> {
     /// Another firmware than the run's: its pending tasks are cancelled, then the new run begins.
     pub(super) fn supersede(&mut self) -> Decision {
-        match self.drain(None, Pending::All) {
+        // A policy that stands goes on until the new firmware has its own: its tasks are not the old run's leftovers.
+        let leftovers = self.status.stages.iter().filter(|s| !stage::stands(s));
+        match self.drained_of(leftovers, Pending::All) {
             Drain::Wait => {
                 wait("Superseding", "the firmware changed: the pending tasks of the old run are being cancelled")
             }
@@ -69,6 +71,9 @@ impl<'a> Draft<'a> {
 
     /// A run that stays as it is once its pending tasks are cancelled.
     fn stopped(&self, situation: Situation) -> Decision {
+        if let Some(act) = self.end_policies(false) {
+            return (act, situation);
+        }
         match self.drain(None, Pending::All) {
             Drain::Cancel(id) => (Act::Cancel(id, Pending::All), situation),
             Drain::Wait | Drain::Done => (Act::Wait, situation),
@@ -81,7 +86,9 @@ impl<'a> Draft<'a> {
         }
         let orphan = self.rollout.metadata.annotations.iter().flatten().any(|(key, _)| key == ORPHAN)
             || self.rollout.spec.deletion_policy == Some(DeletionPolicy::Orphan);
-        let jobs = self.has_duplicates() || self.status.stages.iter().any(|s| !s.jobs.is_empty());
+        let jobs = self.has_duplicates()
+            || !self.status.standing.is_empty()
+            || self.status.stages.iter().any(|s| !s.jobs.is_empty());
         if orphan || (self.status.claim.is_none() && !jobs) {
             return (Act::Release, Situation::waiting("Deleting", "nothing is left to cancel"));
         }
@@ -99,6 +106,12 @@ impl<'a> Draft<'a> {
         if let Some(claim) = self.status.claim.clone() {
             // Looked for, never repeated: nothing new is created for what is being deleted.
             return self.resolve(&claim);
+        }
+        if let Some(act) = self.end_policies(true) {
+            return (act, Situation::waiting("Deleting", "the standing policy is being cancelled"));
+        }
+        if let Some(decision) = self.retire() {
+            return decision;
         }
         match self.drain(None, Pending::All) {
             Drain::Done if self.has_duplicates() => {
@@ -144,8 +157,13 @@ impl<'a> Draft<'a> {
 
     /// Whether the jobs of one stage (or of all) have tasks left to cancel.
     pub(super) fn drain(&self, only: Option<&str>, pending: Pending) -> Drain {
+        self.drained_of(self.status.stages.iter().filter(|s| only.is_none_or(|name| s.name == name)), pending)
+    }
+
+    /// Whether the jobs of these stages have tasks left to cancel.
+    fn drained_of<'b>(&self, stages: impl Iterator<Item = &'b StageStatus>, pending: Pending) -> Drain {
         let mut drain = Drain::Done;
-        for entry in self.status.stages.iter().filter(|s| only.is_none_or(|name| s.name == name)) {
+        for entry in stages {
             for job in &entry.jobs {
                 if job.gone {
                     continue;
@@ -178,9 +196,6 @@ impl<'a> Draft<'a> {
         if left == 0 && reading.consistent && reading.settled && reading.is_after_cancel() {
             return Drain::Done;
         }
-        let sent_lately = reading
-            .cancel_sent
-            .is_some_and(|at| !reading.is_after_cancel() || self.now.duration_since(at) < CANCEL_AGAIN);
-        if left > 0 && !sent_lately { Drain::Cancel(id.clone()) } else { Drain::Wait }
+        if left > 0 && !reading.cancelled_lately(self.now) { Drain::Cancel(id.clone()) } else { Drain::Wait }
     }
 }

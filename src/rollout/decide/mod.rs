@@ -7,6 +7,7 @@ mod adopting;
 mod changed;
 mod claimed;
 mod leaving;
+mod policy;
 mod retrying;
 mod running;
 mod starting;
@@ -17,7 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::api::rollout::{DeletionPolicy, OnExternalChange};
 use crate::api::status::{
     Claim, Duplicate, Effective, EffectiveStage, FirmwareRolloutStatus, JobStatus, JobView, LastCompleted, Ledger,
-    Phase, Progress, RetryList, StageKind, StageState, StageStatus,
+    Phase, Progress, RetryList, StageKind, StageState, StageStatus, StandingPolicy,
 };
 use crate::api::{
     ABORT, ADOPT, FINALIZER, FirmwareRollout, ORPHAN, Percent, RESUME, RETRY, Replay, Span, TAG_KEY, Time,
@@ -34,16 +35,14 @@ use super::external::{self, Change};
 use super::gate::{self, GateInput, Verdict};
 use super::observed::{Account, JobReading, Observed, RunLedger, Ticket, Trouble, spell, view};
 use super::percent::{self, GrayJob, Plan};
-use super::stage::{self, Stage};
+use super::stage::{self, Stage, Target};
 use super::story::{self, Situation, bounded, tell};
-use super::{absorb, bounds, claim, effective, firmware, retry, revision};
+use super::{absorb, bounds, claim, effective, firmware, preflight, retry, revision};
 
 /// Largest difference to the cloud's clock under which a claim may be made.
 pub const MAX_SKEW: SignedDuration = SignedDuration::from_secs(60);
 /// After this by the cloud's clock no copy of a create is accepted any more: the timestamp window and a margin.
 pub const EPOCH_EXPIRY: SignedDuration = SignedDuration::from_secs(16 * 60);
-/// A cancel that shows no effect after this long is sent again.
-const CANCEL_AGAIN: SignedDuration = SignedDuration::from_secs(3);
 
 /// At most one effect.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,6 +59,8 @@ pub enum Act {
     Replay(Box<Request>),
     /// Use up the ticket and write the status without its claim: nothing was or will be sent.
     Withdraw,
+    /// Cancel a dynamic job: it gives no device a task any more. Its tasks stay.
+    EndPolicy(JobId),
     /// Cancel a job's tasks in these states.
     Cancel(JobId, Pending),
     /// Remove our finalizer.
@@ -346,7 +347,8 @@ impl<'a> Draft<'a> {
         }
         let gray = gray_jobs(&self.status.stages);
         let declared = self.status.stages.iter().filter_map(|s| s.percent).max();
-        let full = self.status.stages.iter().any(|s| s.kind == StageKind::Full && !s.jobs.is_empty());
+        let last = |kind| matches!(kind, StageKind::Full | StageKind::Dynamic);
+        let full = self.status.stages.iter().any(|s| last(s.kind) && !s.jobs.is_empty());
         let upgrades = self.status.stages.iter().filter(|s| s.kind != StageKind::Verify);
         let first = upgrades.flat_map(|s| &s.jobs).next().map(|job| job.id.clone());
         let same_run = |counted: &&RunLedger| first.as_deref() == Some(counted.first.as_str());
@@ -400,6 +402,7 @@ impl<'a> Draft<'a> {
     }
 
     fn begin(&mut self) {
+        self.keep_policy();
         // Devices that are under way go on in them, and the new run may have the same package.
         let live =
             |job: &&JobStatus| job.view.as_ref().is_none_or(|v| !CloudStatus::from_text(&v.job_status).is_terminal());
@@ -432,8 +435,8 @@ impl<'a> Draft<'a> {
             Some(s) if s.state == StageState::Pending && self.status.stages.len() == 1 => Phase::Pending,
             Some(s) => match s.kind {
                 StageKind::Verify => Phase::Verifying,
-                StageKind::Percent | StageKind::Devices => Phase::Gray,
-                StageKind::Full => Phase::Full,
+                StageKind::Percent | StageKind::Devices | StageKind::Group => Phase::Gray,
+                StageKind::Full | StageKind::Dynamic => Phase::Full,
             },
         });
     }
@@ -551,7 +554,8 @@ pub fn add(a: Ledger, b: &Ledger) -> Ledger {
 /// as many as the first attempt left, and at most as many as it pushed to itself.
 fn gray_jobs(stages: &[StageStatus]) -> Vec<GrayJob> {
     let mut all = Vec::new();
-    for entry in stages.iter().filter(|s| matches!(s.kind, StageKind::Percent | StageKind::Devices)) {
+    for entry in stages.iter().filter(|s| matches!(s.kind, StageKind::Percent | StageKind::Devices | StageKind::Group))
+    {
         let first = entry.jobs.iter().map(|j| j.attempt).min();
         let jobs = entry.jobs.iter().filter_map(|job| {
             let counts = job.counts?;

@@ -89,7 +89,8 @@ impl<'a> Draft<'a> {
         }
         let part = i32::try_from(retry::parts_done(&entry)).unwrap_or(i32::MAX).saturating_add(1);
         let devices = retry::part(&names, part);
-        let stage = Stage { kind: StageKind::Devices, percent: None, devices, ..next.clone() };
+        let target = Target { devices, ..Target::of(StageKind::Devices) };
+        let stage = Stage { target, ..next.clone() };
         Ok(Taken::Retried(Box::new(stage), part))
     }
 
@@ -99,7 +100,7 @@ impl<'a> Draft<'a> {
         if let Some(entry) = entry.filter(|s| retry::list(s).is_some()) {
             return retry::claimed_part(entry, claim.part, self.observed.unfinished.as_ref()).unwrap_or_default();
         }
-        self.plan.iter().find(|s| s.name == claim.stage).map(|s| s.devices.clone()).unwrap_or_default()
+        self.plan.iter().find(|s| s.name == claim.stage).map(|s| s.target.devices.clone()).unwrap_or_default()
     }
 
     /// The next part of an attempt that has not all its jobs yet.

@@ -26,6 +26,7 @@ impl<'a> Draft<'a> {
         // An attempt that was given up ended its jobs itself.
         let present = |(job, reading): (&JobStatus, &'a JobReading)| (job.attempt == entry.attempt).then_some(reading);
         let readings: Vec<&JobReading> = entry.jobs.iter().zip(readings).filter_map(present).collect();
+        let clock = readings.iter().map(|r| r.now).min();
         let views = || external::present(&entry).filter_map(|j| j.view.as_ref());
         let Some(mut settings) = self.settings(name).cloned() else {
             return stall("InvalidSpec", format!("stage {name} has no settings"));
@@ -34,20 +35,23 @@ impl<'a> Draft<'a> {
         if let Some(rate) = views().filter_map(|v| v.maximum_per_minute).min() {
             settings.maximum_per_minute = i32::try_from(rate).unwrap_or(i32::MAX).max(1);
         }
-        let Some(now) = readings.iter().map(|r| r.now).min() else {
+        let Some(now) = clock else {
             return self.unread("Counting", format!("the job of stage {name} is being read"));
         };
         let input = GateInput {
             settings: &settings,
             counts,
             settled,
-            began: views().filter_map(|v| v.utc_start_time.or(v.utc_create)).min().map(|t| t.0),
+            began: views().filter_map(|v| v.utc_start_time.or(v.utc_schedule_time).or(v.utc_create)).min().map(|t| t.0),
             soaking_since: entry.soaking_since.map(|t| t.0),
             now,
         };
         let judgement = gate::judge(&input);
         if input.settled {
             self.status.gate = Some(gate::status(&input, &judgement));
+        }
+        if entry.kind == StageKind::Dynamic {
+            return self.stand(index, now, judgement.sample);
         }
         match judgement.sample {
             Verdict::Fail { because } => self.fail(index, "GateFailed", because, now),

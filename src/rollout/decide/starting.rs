@@ -1,7 +1,14 @@
 //! The stage to start next: what it waits for, its share, its claim; and the run's end when none is left.
 
+use crate::rollout::call::{Source, call};
+
 use super::retrying::Taken;
 use super::*;
+
+/// Least time between a scheduled job's making and its start.
+const SCHEDULE_AHEAD: SignedDuration = SignedDuration::from_mins(5);
+/// Most time between them.
+const SCHEDULE_AT_MOST: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// What of a stage one claim takes.
 pub(super) struct Share {
@@ -19,7 +26,9 @@ impl<'a> Draft<'a> {
             if let Some(decision) = self.missing() {
                 return decision;
             }
-            let Some(next) = stage::next(&self.plan, &self.status.stages).cloned() else { return self.complete() };
+            let Some(next) = stage::next(&self.plan, &self.status.stages).cloned() else {
+                return self.retire().unwrap_or_else(|| self.complete());
+            };
             if let Some(decision) = self.unlike(&next) {
                 return decision;
             }
@@ -67,13 +76,13 @@ impl<'a> Draft<'a> {
         }
         self.status.stages.push(StageStatus {
             name: next.name.clone(),
-            kind: next.kind,
+            kind: next.target.kind,
             state: StageState::Pending,
             reason: None,
             message: None,
             attempt: 1,
             epoch: 0,
-            percent: next.percent,
+            percent: next.target.percent,
             soaking_since: None,
             ended_at: None,
             refusal: None,
@@ -88,7 +97,7 @@ impl<'a> Draft<'a> {
         // Until it is claimed, a stage is what the spec says now.
         self.edit(index, |s| {
             if s.jobs.is_empty() {
-                (s.kind, s.percent) = (next.kind, next.percent);
+                (s.kind, s.percent) = (next.target.kind, next.target.percent);
             }
         });
         if self.suspended() {
@@ -112,6 +121,12 @@ impl<'a> Draft<'a> {
         };
         if let Some(decision) = self.verification(next, index, &firmware)? {
             return Ok(decision);
+        }
+        if let Some(decision) = self.untimely(next) {
+            return Ok(decision);
+        }
+        if let Some((reason, because)) = preflight::obstacle(&self.sources(), next, &account, &firmware) {
+            return Ok(stall(reason, because));
         }
         let (next, share) = match self.taken(next, index)? {
             Taken::Nothing(decision) => return Ok(decision),
@@ -156,8 +171,8 @@ impl<'a> Draft<'a> {
         index: usize,
         firmware: &Firmware,
     ) -> Result<Option<Decision>, Ended> {
-        let verify = next.kind == StageKind::Verify;
-        let planned = self.plan.iter().any(|s| s.kind == StageKind::Verify);
+        let verify = next.target.kind == StageKind::Verify;
+        let planned = self.plan.iter().any(|s| s.target.kind == StageKind::Verify);
         let retried = self.status.stages.get(index).is_some_and(|s| s.attempt > 1);
         let failed = "the package's verification failed earlier: make a new package";
         match firmware.status {
@@ -189,7 +204,7 @@ impl<'a> Draft<'a> {
 
     /// The GrayPercent of a percent step.
     pub(super) fn share(&mut self, next: &Stage, index: usize) -> Result<Option<Percent>, Ended> {
-        let Some(share) = next.percent else { return Ok(None) };
+        let Some(share) = next.target.percent else { return Ok(None) };
         let before = self.status.stages.iter().take(index).filter_map(|s| s.percent).max();
         match percent::plan(share, before, &gray_jobs(&self.status.stages)) {
             Plan::Job(percent) => Ok(Some(percent)),
@@ -214,8 +229,16 @@ impl<'a> Draft<'a> {
         let uid = self.rollout.metadata.uid.clone().unwrap_or_default();
         let part = claim::Part { uid: &uid, run: self.status.run, stage: &next.name, attempt, part };
         let token = claim::token(&part);
-        let product_key = &self.rollout.spec.product_key;
-        let sources = self.status.effective.as_ref().map(|e| e.source_versions.clone()).unwrap_or_default();
+        let source_versions = self.sources();
+        let source = Source {
+            product_key: &self.rollout.spec.product_key,
+            source_versions: &source_versions,
+            stage: next,
+            firmware_id: firmware.id.as_str(),
+            account,
+            token: &token,
+            percent,
+        };
         self.status.claim = Some(Claim {
             run: self.status.run,
             stage: next.name.clone(),
@@ -223,7 +246,7 @@ impl<'a> Draft<'a> {
             part: part.part,
             epoch,
             at: claim::at(self.now),
-            call: claim::call(product_key, &sources, next, firmware.id.as_str(), account, &token, percent),
+            call: call(&source),
             token,
             succeeded_before: percent::succeeded(&gray_jobs(&self.status.stages)),
             sent: false,
@@ -234,6 +257,41 @@ impl<'a> Draft<'a> {
             s.refusal = None;
         });
         (Act::Claim, Situation::waiting("Creating", format!("creating the job of stage {}", next.name)))
+    }
+
+    /// What the cloud's clock says against making a stage's job now (ota-api: section 3).
+    fn untimely(&self, next: &Stage) -> Option<Decision> {
+        let until = next.target.policy.as_ref().and_then(|policy| policy.until);
+        let times = (until, next.target.schedule.as_ref().map(|schedule| schedule.start));
+        if times == (None, None) {
+            return None;
+        }
+        let name = &next.name;
+        let Some(now) = self.observed.fleet else {
+            return Some(wait("ReadingFirmware", "the cloud's clock is not known yet"));
+        };
+        if let Some(until) = until.filter(|until| until.0 <= now) {
+            let because =
+                format!("full.dynamic.until ({until}) passed before stage {name} was reached: write a later time");
+            return Some(stall("PolicyOver", because));
+        }
+        let start = times.1?;
+        if start.0.duration_since(now) < SCHEDULE_AHEAD {
+            let because = format!(
+                "stage {name} was reached less than 5 minutes before schedule.start ({start}), or later: the cloud takes \
+                 no such job; write a later start"
+            );
+            return Some(stall("ScheduleMissed", because));
+        }
+        let earliest = start.0.checked_sub(SCHEDULE_AT_MOST).ok().filter(|at| *at > now)?;
+        let because =
+            format!("the cloud takes the job of stage {name} no earlier than 7 days before schedule.start ({start})");
+        Some((Act::Wait, Situation::waiting("ScheduleAhead", because).until(Some(earliest))))
+    }
+
+    /// The run's source versions; none: any.
+    fn sources(&self) -> Vec<String> {
+        self.status.effective.as_ref().map(|e| e.source_versions.clone()).unwrap_or_default()
     }
 
     pub(super) fn complete(&mut self) -> Decision {

@@ -86,7 +86,8 @@ fn suspend_and_pause_are_two_and_both_have_to_end() {
 #[test]
 fn what_a_pause_holds_keeps_what_runs_in_sight() {
     // The cloud has no pause: status says what the running job still pushes to.
-    let mut run = run();
+    let fleet = fleet(300, 0.9, 0.0);
+    let mut run = Run::new(Setting { fleet, seed: 11, switches: switches(), rollout: manifest(), speed: 10 });
     run.interval = SignedDuration::from_millis(300);
     run.until_stage(1, "broad");
     command(&run, PAUSE, "1");

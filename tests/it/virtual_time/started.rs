@@ -1,7 +1,7 @@
 //! Edits of what has started are told and not applied; edits of the rest are.
 
 use fota::api::condition;
-use fota::api::rollout::Delivery;
+use fota::api::delivery::Delivery;
 use fota::api::status::Phase;
 use fota::api::{FirmwareRollout, Percent, RETRY};
 

@@ -12,6 +12,7 @@ use fota::api::{
 use fota::cloud::{Call, Clocks, Cloud, Edition, Faults, Fleet, Switches};
 use fota::controller::world::{Key, World, WriteError};
 use fota::ota::calls::{self, CallContext, CancelFlags};
+use fota::ota::changing;
 use fota::ota::outcome::{CallError, Outcome};
 use fota::ota::{Answer, Api, JobId, NoAnswer, Request};
 use fota::rollout::decide::Pending;
@@ -85,6 +86,7 @@ impl Virtual {
             list_lag: Duration::from_secs(1),
             replay: Replay::Nonce,
             tag_echoed: true,
+            edition: fota::api::account::Edition::Current,
         };
         Self(Mutex::new(State {
             wall: start,
@@ -392,8 +394,13 @@ impl World for Virtual {
 
     async fn cancel(&self, _: &FirmwareRollout, job: &JobId, pending: Pending) -> Result<(), CallError> {
         let notified = pending == Pending::All;
-        let flags = CancelFlags { queued: true, unconfirmed: true, notified, ..CancelFlags::default() };
+        let scheduled = stage::is_scheduled(self.lock().stored.as_ref().and_then(|r| r.status.as_ref()), job);
+        let flags = CancelFlags { queued: true, unconfirmed: true, notified, scheduled, ..CancelFlags::default() };
         calls::cancel_tasks(self, &CallContext::default(), job, flags).await.map(|_| ())
+    }
+
+    async fn end_policy(&self, _: &FirmwareRollout, job: &JobId) -> Result<(), CallError> {
+        changing::cancel_policy(self, &CallContext::default(), job).await
     }
 
     async fn announce(&self, _: &FirmwareRollout, notes: &[Note]) {
