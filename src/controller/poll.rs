@@ -22,6 +22,8 @@ use crate::rollout::firmware;
 use crate::rollout::observed::{Account, Empty, Found, JobReading, Lookup, RunLedger, Trouble, Unfinished};
 use crate::rollout::wanted::{Cadence, Wanted, WantedJob};
 
+use crate::sabotage::{Bad, on};
+
 use super::census::{Census, Class, Counted, is_silent};
 use super::memory::Memory;
 use super::world::Moment;
@@ -254,6 +256,7 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
         let mut jobs: Vec<_> = read.value.jobs.iter().collect();
         jobs.sort_by_key(|job| std::cmp::Reverse(job.utc_create));
         for job in jobs {
+            let ours = |tag: Option<&str>| tag == Some(claim.token.as_str()) || (on(Bad::AnyTag) && tag.is_some());
             let tagged = if job.tags.is_empty() {
                 if state.foreign.contains(&job.job_id) {
                     continue;
@@ -265,13 +268,13 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
                 asked_for += 1;
                 let full = calls::query_job(self.api, self.ctx, &job.job_id).await?.value;
                 self.hear(Operation::QueryOTAJob, full.tag(TAG_KEY));
-                let ours = full.tag(TAG_KEY) == Some(claim.token.as_str());
+                let ours = ours(full.tag(TAG_KEY));
                 if !ours {
                     state.foreign.insert(job.job_id.clone());
                 }
                 ours
             } else {
-                job.tag(TAG_KEY) == Some(claim.token.as_str())
+                ours(job.tag(TAG_KEY))
             };
             if tagged {
                 found.push(Found { id: job.job_id.clone(), utc_create: job.utc_create });

@@ -13,6 +13,7 @@ use crate::ota::outcome::{CallError, Outcome};
 use super::observed::{self, Verdict};
 use super::stage;
 use super::story::{Situation, bounded, tell};
+use crate::sabotage::{Bad, on};
 
 /// First pause after a refusal that closed its claim and is worth another try; doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: i64 = 5;
@@ -38,6 +39,9 @@ pub fn create(
             tell(&mut status, &situation, Some(generation), now);
         }
         (_, Verdict::PutOff) => {}
+        (_, Verdict::Unknown) if on(Bad::RetryOnTimeout) => {
+            withdraw(&mut status);
+        }
         (Outcome::Rejected(error) | Outcome::Unknown(error), verdict) => {
             if let Some(claim) = status.claim.as_mut().filter(|_| verdict == Verdict::Unknown) {
                 claim.sent = true;

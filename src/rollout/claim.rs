@@ -13,6 +13,7 @@ use crate::ota::{Operation, Params, Request, Stamp};
 use super::observed::Account;
 use super::revision;
 use super::stage::Stage;
+use crate::sabotage::{Bad, on};
 
 /// Which create, among all that a rollout may ever send.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +37,7 @@ pub fn token(part: &Part) -> String {
         'w', 'x', 'y', 'z', '2', '3', '4', '5', '6', '7',
     ];
     let (run, attempt, number) = (part.run.to_string(), part.attempt.to_string(), part.part.to_string());
+    let number = if on(Bad::TokenWithoutPart) { String::new() } else { number };
     let hash = revision::sha256(["token", part.uid, run.as_str(), part.stage, attempt.as_str(), number.as_str()]);
     let (mut text, mut bits, mut held) = (String::new(), 0u32, 0u32);
     // 17 bytes hold the 130 bits of 26 characters.

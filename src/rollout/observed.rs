@@ -16,6 +16,7 @@ use crate::ota::job::{Job, JobStatus};
 use crate::ota::outcome::{CallError, Outcome};
 
 use super::revision;
+use crate::sabotage::{Bad, on};
 
 /// Everything observed for one rollout.
 #[derive(Debug, Clone, Default)]
@@ -200,6 +201,7 @@ impl Sends {
         sends.again = Some(now.saturating_add(pause.max(error.retry_after.unwrap_or_default())));
         match verdict(outcome) {
             Verdict::Refused => sends.refused = Some(error.clone()),
+            Verdict::PutOff if on(Bad::EpochByThrottle) => sends.nonce_used = Some(now),
             Verdict::Unknown if error.is(code::SIGNATURE_NONCE_USED) => {
                 sends.nonce_used = sends.nonce_used.or(Some(now));
             }

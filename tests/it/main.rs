@@ -18,6 +18,7 @@ mod operator;
 mod readme;
 mod resources;
 mod rights;
+mod sim;
 mod virtual_time;
 mod walls;
 

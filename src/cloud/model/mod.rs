@@ -23,6 +23,8 @@ mod switches;
 mod tests;
 mod world;
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 pub use jobs::Failures;
@@ -273,6 +275,11 @@ impl Cloud {
     /// Every job, oldest first.
     pub fn jobs(&self) -> Vec<JobReport> {
         self.world.job_reports(self.edition)
+    }
+
+    /// A job's tasks by `TaskStatus`, as of the fleet clock's last instant; none for an unknown job.
+    pub fn task_counts(&self, job_id: &str) -> Option<BTreeMap<&'static str, usize>> {
+        self.world.task_counts(job_id)
     }
 
     /// The true ledger of a product, by the fleet clock's last instant; none for an unknown product.

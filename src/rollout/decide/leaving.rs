@@ -1,6 +1,7 @@
 //! Runs that are given up: replaced by other firmware, failed, or deleted. Their pending tasks are cancelled first.
 
 use super::*;
+use crate::sabotage::{Bad, on};
 
 impl<'a> Draft<'a> {
     /// Another firmware than the run's: its pending tasks are cancelled, then the new run begins.
@@ -80,7 +81,7 @@ impl<'a> Draft<'a> {
             );
             return stall(trouble.reason, because);
         }
-        if let Some(claim) = self.status.claim.clone() {
+        if let Some(claim) = self.status.claim.clone().filter(|_| !on(Bad::DeletionForgetsClaim)) {
             // Looked for, never repeated: nothing new is created for what is being deleted.
             return self.resolve(&claim);
         }
@@ -95,6 +96,7 @@ impl<'a> Draft<'a> {
 
     /// Whether the jobs of one stage (or of all) have tasks left to cancel.
     pub(super) fn drain(&self, only: Option<&str>, pending: Pending) -> Drain {
+        let pending = if on(Bad::AbortLeavesNotified) { Pending::Leftovers } else { pending };
         let mut drain = Drain::Done;
         for entry in self.status.stages.iter().filter(|s| only.is_none_or(|name| s.name == name)) {
             for job in &entry.jobs {

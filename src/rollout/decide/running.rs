@@ -1,6 +1,7 @@
 //! The stage whose job runs: its gate, its soak, its leftovers, its end.
 
 use super::*;
+use crate::sabotage::{Bad, on};
 
 impl<'a> Draft<'a> {
     pub(super) fn advance(&mut self, name: &str) -> Decision {
@@ -99,7 +100,7 @@ impl<'a> Draft<'a> {
         if self.suspended() && !last {
             return wait("Suspended", format!("{}: stage {name} is done and nothing is promoted", self.suspender()));
         }
-        if !last {
+        if !last && !on(Bad::PromoteWithoutDrain) {
             let because = format!("stage {name} is done; its tasks that were never pushed are being cancelled");
             match self.drain(Some(&name), Pending::Leftovers) {
                 Drain::Done => {}

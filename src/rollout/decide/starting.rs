@@ -2,6 +2,7 @@
 
 use super::retrying::Taken;
 use super::*;
+use crate::sabotage::{Bad, on};
 
 /// What of a stage one claim takes.
 pub(super) struct Share {
@@ -165,6 +166,7 @@ impl<'a> Draft<'a> {
     ) -> Decision {
         let Share { part, percent } = share;
         let (attempt, epoch) = self.status.stages.get(index).map_or((1, 1), |s| (s.attempt, s.epoch + 1));
+        let epoch = if on(Bad::EpochReused) { 1 } else { epoch };
         let uid = self.rollout.metadata.uid.clone().unwrap_or_default();
         let part = claim::Part { uid: &uid, run: self.status.run, stage: &next.name, attempt, part };
         let token = claim::token(&part);
