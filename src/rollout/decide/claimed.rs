@@ -64,11 +64,8 @@ impl<'a> Draft<'a> {
         if self.status.revision.as_deref() != Some(&self.revision) {
             return Err("the firmware changed");
         }
-        let same = self.account().is_ok_and(|a| {
-            (&a.endpoint, &a.instance_id, &a.access_key)
-                == (&claim.call.endpoint, &claim.call.instance_id, &claim.call.access_key)
-        });
-        if !same {
+        let same = |a: &Account| a.sender() == claim::sender(&claim.call) && a.instance_id == claim.call.instance_id;
+        if !self.account().is_ok_and(same) {
             return Err("the account changed");
         }
         let rebuilt = on(Bad::CallFromSpec).then(|| self.rebuilt(claim)).flatten();
