@@ -1,6 +1,6 @@
 # Needs rustup, a C compiler, Go, make, and util-linux (flock, setsid).
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint cluster cluster-down fmt clean kube toolchain
+.PHONY: help demo test lint sim cluster cluster-down fmt clean kube toolchain
 
 # Asked, not assumed: CARGO_TARGET_DIR and cargo's configuration may move it.
 target = $$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
@@ -14,6 +14,11 @@ demo: kube ## run a whole rollout here, or with EXAMPLE=bad-firmware one that is
 
 test: kube ## run every test against a real etcd and kube-apiserver
 	cargo test --locked --features sabotage
+
+# SEEDS, FROM, JOBS, EXHAUSTIVE, SABOTAGE and REPLAY are read from the environment, which make hands on.
+sim: ## simulate SEEDS=100000 random schedules of faults on all cores; EXHAUSTIVE=1, SABOTAGE=1, REPLAY=FILE
+	cargo build --locked --profile sim --features sabotage --example sim
+	@exec "$(target)/sim/examples/sim"
 
 lint: toolchain ## check formatting, clippy, documentation and shell scripts
 	cargo fmt --check

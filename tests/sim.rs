@@ -6,6 +6,9 @@
 #[path = "it/sim/mod.rs"]
 mod sim;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> std::process::ExitCode {
     sim::program::main()
 }

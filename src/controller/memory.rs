@@ -34,8 +34,8 @@ pub struct Known {
     pub firmware: Option<Result<Firmware, Trouble>>,
     /// Its jobs, read.
     pub jobs: BTreeMap<JobId, JobReading>,
-    /// When the cloud last accepted a cancel of a job.
-    pub cancelled: BTreeMap<JobId, Timestamp>,
+    /// When the cloud last accepted a cancel of a job, by the monotonic clock.
+    pub cancelled: BTreeMap<JobId, Duration>,
     /// Its devices, each counted once.
     pub ledger: Option<RunLedger>,
     /// The devices that a retry has to take.

@@ -142,7 +142,7 @@ async fn carry_out<W: World>(
         Act::Cancel(job, pending) => match world.cancel(rollout, &job, pending).await {
             Ok(()) => {
                 info!(rollout = %key, %job, ?pending, "tasks cancelled");
-                let now = world.wall();
+                let now = world.monotonic();
                 memory.change(rollout, |known| known.cancelled.insert(job, now));
                 write_if_due(world, memory, rollout, &step.status, progress).await?;
                 Ok(After::Again)
@@ -182,7 +182,8 @@ async fn send<W: World>(
 
 /// The request under a nonce and a time of its own.
 fn stamped_anew(request: &Request, now: Timestamp) -> Request {
-    Request { stamp: Some(Stamp { nonce: format!("sabotage-{now}"), at: now }), ..request.clone() }
+    let anew = |stamp: &Stamp| Stamp { nonce: format!("sabotage-{now}"), at: now, ..stamp.clone() };
+    Request { stamp: request.stamp.as_ref().map(anew), ..request.clone() }
 }
 
 /// Writes what a create's outcome makes of the status: on a conflict, of the newer version, as long as its claim is the

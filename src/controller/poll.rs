@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::api::rollout::FirmwareRef;
 use crate::api::status::{Claim, Ledger};
@@ -53,8 +53,8 @@ pub struct Polls {
 #[derive(Debug, Default)]
 struct JobPolls {
     reading: Option<JobReading>,
-    /// The total, and our wall clock when it was first seen.
-    total: Option<(i64, Timestamp)>,
+    /// The total, and our monotonic clock when it was first seen.
+    total: Option<(i64, Duration)>,
     /// Failed tasks by cause, and at how many failed tasks they were told apart.
     failures: Option<(i64, Ledger)>,
 }
@@ -183,10 +183,6 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
         self.census(wanted, polls).await
     }
 
-    fn wall(&self) -> Timestamp {
-        (self.clock)().wall
-    }
-
     /// The cloud's clock comes with every answer.
     fn note<T>(&mut self, read: &Read<T>) {
         if let Some(date) = read.date {
@@ -312,11 +308,11 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
     }
 
     async fn job(&mut self, wanted: &WantedJob, known: &mut JobPolls) -> Result<(), CallError> {
-        let taken_at = self.wall();
+        let Moment { monotonic: taken_at, wall } = (self.clock)();
         let (tally, job) = match self.counts_and_job(&wanted.id).await {
             Ok(both) => both,
             Err(error) if code::same(&error.code, code::INVALID_OTA_JOB_ID) => {
-                let known_now = known.reading.as_ref().map_or(taken_at, |r| r.now);
+                let known_now = known.reading.as_ref().map_or(wall, |r| r.now);
                 let counts = known.reading.as_ref().map(|r| r.counts).unwrap_or_default();
                 known.reading = Some(JobReading {
                     job: None,
@@ -332,7 +328,7 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
             }
             Err(error) => return Err(error),
         };
-        let now = tally.as_of.or(job.now).unwrap_or(taken_at);
+        let now = tally.as_of.or(job.now).unwrap_or(wall);
         let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let mut counts = Ledger {
             at_target: count(tally.succeeded),
@@ -379,13 +375,12 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
             _ => taken_at,
         };
         known.total = Some((total, first));
-        let lag = SignedDuration::try_from(self.account.list_lag).unwrap_or_default();
         known.reading = Some(JobReading {
             job: Some(job.value),
             counts,
             moving: moving.abs(),
             consistent: tally.adds_up() && told_apart && silent_fits,
-            settled: first < taken_at && taken_at.duration_since(first) >= lag,
+            settled: first < taken_at && taken_at.saturating_sub(first) >= self.account.list_lag,
             now,
             taken_at,
             cancel_sent: None,

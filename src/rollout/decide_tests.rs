@@ -327,7 +327,7 @@ fn reading(counts: Ledger, now: i64, settled: bool, consistent: bool) -> JobRead
         consistent,
         settled,
         now: at(now),
-        taken_at: at(now),
+        taken_at: Duration::from_secs(now.unsigned_abs()),
         cancel_sent: None,
     }
 }

@@ -126,10 +126,10 @@ pub struct JobReading {
     pub settled: bool,
     /// The cloud's clock when the last count was taken; what ages are computed from.
     pub now: Timestamp,
-    /// Our wall clock before the first read of it.
-    pub taken_at: Timestamp,
-    /// Our wall clock when the cloud last accepted a cancel for it.
-    pub cancel_sent: Option<Timestamp>,
+    /// Our monotonic clock before the first read of it. The wall clock may be set meanwhile.
+    pub taken_at: Duration,
+    /// Our monotonic clock when the cloud last accepted a cancel for it.
+    pub cancel_sent: Option<Duration>,
 }
 
 impl JobReading {

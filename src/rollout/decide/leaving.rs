@@ -97,6 +97,7 @@ impl<'a> Draft<'a> {
     /// Whether the jobs of one stage (or of all) have tasks left to cancel.
     pub(super) fn drain(&self, only: Option<&str>, pending: Pending) -> Drain {
         let pending = if on(Bad::AbortLeavesNotified) { Pending::Leftovers } else { pending };
+        let monotonic = self.observed.monotonic;
         let mut drain = Drain::Done;
         for entry in self.status.stages.iter().filter(|s| only.is_none_or(|name| s.name == name)) {
             for job in &entry.jobs {
@@ -118,7 +119,7 @@ impl<'a> Draft<'a> {
                 }
                 let sent_lately = reading
                     .cancel_sent
-                    .is_some_and(|at| !reading.is_after_cancel() || self.now.duration_since(at) < CANCEL_AGAIN);
+                    .is_some_and(|at| !reading.is_after_cancel() || monotonic.saturating_sub(at) < CANCEL_AGAIN);
                 if left > 0 && !sent_lately {
                     return Drain::Cancel(id);
                 }

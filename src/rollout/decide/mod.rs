@@ -9,6 +9,8 @@ mod retrying;
 mod running;
 mod starting;
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::rollout::DeletionPolicy;
@@ -34,7 +36,7 @@ pub const MAX_SKEW: SignedDuration = SignedDuration::from_secs(60);
 /// After this by the cloud's clock no copy of a create is accepted any more: the timestamp window and a margin.
 pub const EPOCH_EXPIRY: SignedDuration = SignedDuration::from_secs(16 * 60);
 /// A cancel that shows no effect after this long is sent again.
-const CANCEL_AGAIN: SignedDuration = SignedDuration::from_secs(3);
+const CANCEL_AGAIN: Duration = Duration::from_secs(3);
 
 /// At most one effect.
 #[derive(Debug, Clone, PartialEq)]

@@ -145,7 +145,10 @@ impl<'a> Draft<'a> {
         input.began?.checked_add(mature).ok().filter(|at| *at > input.now)
     }
 
+    /// Whether nothing follows a stage, also one that an edit has removed from the plan.
     pub(super) fn is_last(&self, name: &str) -> bool {
-        self.plan.iter().position(|s| s.name == name).is_none_or(|at| at + 1 == self.plan.len())
+        let mut stages = self.status.stages.clone();
+        stages.iter_mut().filter(|s| s.name == name).for_each(|s| s.state = StageState::Passed);
+        stage::next(&self.plan, &stages).is_none()
     }
 }

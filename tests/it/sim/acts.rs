@@ -1,6 +1,7 @@
 //! What other people and things do to the world: users, administrators, clocks, the network between replicas. Faults of
 //! one call never come in.
 
+use fota::api::status::Phase;
 use fota::api::{ABORT, FirmwareRollout, ORPHAN, PAUSE, RESUME, RETRY};
 use jiff::Timestamp;
 
@@ -152,6 +153,9 @@ impl State {
             }
         }
         if let Some(object) = object.filter(|_| !deleting) {
+            if self.scene.wide && object.status.as_ref().is_some_and(|s| s.phase == Some(Phase::Failed)) {
+                self.act(Event::Retry, 0);
+            }
             if object.spec.suspend == Some(true) {
                 self.act(Event::Unsuspend, 0);
             }

@@ -52,7 +52,7 @@ pub struct Checker {
     parts: BTreeMap<String, Part>,
     nonces: BTreeSet<String>,
     /// Calls of the last second, by process and operation.
-    recent: BTreeMap<(usize, String), VecDeque<i64>>,
+    recent: BTreeMap<(usize, Operation), VecDeque<i64>>,
     /// Somebody said that an unanswered create made no job.
     absolved: bool,
     aborted: bool,
@@ -67,7 +67,7 @@ pub struct Checker {
 impl Checker {
     pub fn new(scene: &Scene) -> Self {
         Self {
-            failing: scene.failing,
+            failing: scene.failing || scene.wide,
             verified: scene.verify,
             parts: BTreeMap::new(),
             nonces: BTreeSet::new(),
@@ -112,17 +112,16 @@ impl Checker {
     }
 
     /// A call arrived at the cloud and was answered, or would have been.
-    pub fn called(&mut self, process: usize, now: i64, entry: &Entry, object: Option<&FirmwareRollout>, cloud: &Cloud) {
-        self.within_quota(process, now, entry);
+    pub fn called(&mut self, entry: &Entry, object: Option<&FirmwareRollout>, cloud: &Cloud) {
         if entry.operation.starts_with("Create") && entry.code.is_none() {
             self.created(entry, object, cloud);
         }
     }
 
-    fn within_quota(&mut self, process: usize, now: i64, entry: &Entry) {
-        let Some(operation) = Operation::from_name(&entry.operation) else { return };
+    /// A process called so often.
+    pub fn within_quota(&mut self, process: usize, now: i64, operation: Operation) {
         let most = operation.qps() as usize;
-        let recent = self.recent.entry((process, entry.operation.clone())).or_default();
+        let recent = self.recent.entry((process, operation)).or_default();
         while recent.front().is_some_and(|at| now - at >= 1_000) {
             recent.pop_front();
         }
@@ -286,19 +285,20 @@ impl Checker {
         plan.extend(object.spec.verify.iter().map(|_| "verify"));
         plan.extend(object.spec.gray.iter().flatten().map(|step| step.name.as_str()));
         plan.extend(object.spec.full.iter().map(|_| "full"));
+        let has_jobs = |stage: &str| new.stages.iter().any(|s| s.name == stage && !s.jobs.is_empty());
+        // What has begun goes on, also when an edit has taken it out of the spec.
         let position = plan.iter().position(|s| *s == claim.stage);
-        let Some(position) = position else {
-            return self.fail(|| format!("{name} was claimed and is no stage of the spec"));
-        };
+        self.demand(position.is_some() || has_jobs(&claim.stage), || format!("{name} was claimed and is no stage"));
+        let before = &plan[..position.unwrap_or(0)];
         // A step that an edit put in front of one that is over is not run any more.
-        let before = &plan[..position];
         let last_over = before.iter().rposition(|s| over(s)).map_or(0, |at| at + 1);
-        let missing = before[last_over..].iter().next().copied();
+        let missing = before[last_over..].first();
         self.demand(missing.is_none(), || format!("{name} was claimed before {missing:?} had passed"));
-        let unfinished = new.stages.iter().take_while(|s| s.name != claim.stage).find(|s| !over(&s.name));
-        self.demand(unfinished.is_none(), || {
-            format!("{name} was claimed before {:?} had passed", unfinished.map(|s| &s.name))
-        });
+        let begun = |s: &&StageStatus| {
+            s.name != claim.stage && s.state != StageState::Pending && !s.jobs.is_empty() && !over(&s.name)
+        };
+        let unfinished = new.stages.iter().find(begun).map(|s| &s.name);
+        self.demand(unfinished.is_none(), || format!("{name} was claimed before {unfinished:?} had passed"));
 
         let uid = object.metadata.uid.clone().unwrap_or_default();
         let kind = new.stages.iter().find(|s| s.name == claim.stage).map(|s| s.kind);
@@ -414,7 +414,7 @@ impl Checker {
         let expected = match standing.reason.as_str() {
             "GateFailed" | "VerifyFailed" => self.failing && self.verified || self.aborted || self.failing,
             "Aborted" => self.aborted,
-            "WaitingForDevices" => self.waits_for_devices(status, cloud),
+            "WaitingForDevices" | "Verifying" => self.waits_for_devices(status, cloud),
             "Completed" | "Reverted" | "NoDeviceCanUpgrade" | "CreateRefused" | "RetryListChanged" => true,
             _ => false,
         };

@@ -48,6 +48,8 @@ pub struct Chooser {
     pub made: Vec<Choice>,
     /// Nothing happens any more.
     pub quiet: bool,
+    /// Every place that was passed, how often by then, and whether a claim was on its way; none: nobody wants to know.
+    pub trail: Option<Vec<(Place, u32, bool)>>,
 }
 
 impl Chooser {
@@ -59,6 +61,7 @@ impl Chooser {
             passed: [0; Place::COUNT],
             made: Vec::new(),
             quiet: false,
+            trail: None,
         }
     }
 
@@ -81,6 +84,9 @@ impl Chooser {
         let passed = &mut self.passed[place.index()];
         *passed += 1;
         let nth = *passed;
+        if let Some(trail) = &mut self.trail {
+            trail.push((place, nth, hot));
+        }
         let event = match &mut self.source {
             Source::Replay => {
                 let at = self.script.iter().position(|c| c.place == place && c.nth == nth)?;
@@ -97,10 +103,5 @@ impl Chooser {
         }?;
         self.made.push(Choice { place, nth, event });
         Some(event)
-    }
-
-    /// How often each place was passed so far.
-    pub const fn passed(&self) -> &[u32; Place::COUNT] {
-        &self.passed
     }
 }

@@ -21,6 +21,13 @@ impl Script {
         schedule::run(Scene::new(self.scene), Chooser::replay(&self.choices), told)
     }
 
+    /// Plays it, and keeps every place that it passes.
+    pub fn trail(&self) -> Report {
+        let mut chooser = Chooser::replay(&self.choices);
+        chooser.trail = Some(Vec::new());
+        schedule::run(Scene::new(self.scene), chooser, false)
+    }
+
     /// Its text, with a line of comment.
     pub fn text(&self, comment: &str) -> String {
         let lines: String = self.choices.iter().map(|choice| format!("{choice}\n")).collect();

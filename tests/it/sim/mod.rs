@@ -7,6 +7,7 @@ mod chooser;
 mod corpus;
 mod coverage;
 mod event;
+mod exhaustive;
 mod process;
 pub mod program;
 mod scene;

@@ -15,8 +15,8 @@ const PASSES: usize = 16;
 /// Pause after an error.
 const PAUSE_MS: i64 = 2_000;
 /// Longest rest between two passes, and between two polls: first and last value.
-const PASS_EVERY_MS: [i64; 2] = [60_000, 480_000];
-const POLL_EVERY_MS: [i64; 2] = [15_000, 240_000];
+const PASS_EVERY_MS: [i64; 2] = [60_000, 240_000];
+const POLL_EVERY_MS: [i64; 2] = [15_000, 120_000];
 /// Least time between two polls.
 pub const LEAST_GAP_MS: i64 = 300;
 /// Least time between two writes of progress alone.
@@ -101,7 +101,7 @@ pub async fn polls(view: View) {
             view.lock().wake(view.process);
             every = POLL_EVERY_MS[0];
         } else {
-            every = (every * 2).min(longest);
+            every = (every * 3).min(longest);
         }
     }
 }

@@ -1,7 +1,8 @@
 //! `make sim`: many seeds on all cores, with progress; what breaks a rule is shrunk, told and kept.
 //!
-//! `SEEDS` says how many (100,000), `FROM` which is the first, `JOBS` on how many threads, `REPLAY` plays one file of the
-//! corpus and tells its story.
+//! `SEEDS` says how many (100,000), `FROM` which is the first, `JOBS` on how many threads. `EXHAUSTIVE=1` plays every
+//! schedule of one fault, and of two between claim and record, instead; `SABOTAGE=1` looks for each known-bad variant
+//! (at most `SEEDS` seeds each); `REPLAY` plays one file of the corpus and tells its story.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -9,7 +10,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use fota::sabotage::Bad;
+
 use super::corpus::{self, Script};
+use super::exhaustive;
 use super::shrink::shrink;
 use super::tally::{self, Tally};
 
@@ -39,6 +43,18 @@ pub fn main() -> ExitCode {
     let (from, seeds) = (number("FROM", 0), number("SEEDS", 100_000));
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
     let jobs = number("JOBS", cores).max(1);
+    if number("SABOTAGE", 0) > 0 {
+        return sabotage(seeds, jobs);
+    }
+    if number("EXHAUSTIVE", 0) > 0 {
+        return exhaustive(jobs);
+    }
+    for (name, script) in corpus::all() {
+        if let Some(why) = script.play(false).violation {
+            println!("corpus/{name}.txt: {why}");
+            return ExitCode::FAILURE;
+        }
+    }
     println!("{seeds} seeds from {from} on {jobs} threads");
     let (tally, busy, took) = search(from, seeds, jobs);
     let per_core = tally.schedules as f64 / busy.as_secs_f64().max(0.001);
@@ -57,50 +73,56 @@ pub fn main() -> ExitCode {
     println!("{} violations", tally.violations.len());
     for (seed, why, script) in tally.violations.iter().take(ENOUGH) {
         println!("\nseed {seed}: {why}");
-        keep(*seed, &shrink(script));
+        keep(&format!("seed-{seed}"), &shrink(script));
     }
     if tally.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Runs the seeds, and says what they add up to, how much processor time and how much time they took.
 fn search(from: u64, seeds: u64, jobs: u64) -> (Tally, Duration, Duration) {
-    let began = fota::clock::monotonic();
-    let (next, done, found) = (AtomicU64::new(from), AtomicU64::new(0), AtomicU64::new(0));
-    let over = AtomicBool::new(false);
     let sum = Mutex::new((Tally::default(), Duration::ZERO));
+    let began = fota::clock::monotonic();
+    let (done, found) = (AtomicU64::new(0), AtomicU64::new(0));
+    let work = |next: &AtomicU64| {
+        let mut tally = Tally::default();
+        while found.load(Ordering::Relaxed) < ENOUGH as u64 {
+            let first = next.fetch_add(CHUNK, Ordering::Relaxed);
+            if first >= from + seeds {
+                break;
+            }
+            for seed in first..(first + CHUNK).min(from + seeds) {
+                let report = tally::seed(seed);
+                found.fetch_add(u64::from(report.violation.is_some()), Ordering::Relaxed);
+                tally.add(seed, report);
+                done.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let mut sum = sum.lock().unwrap();
+        sum.0.merge(tally);
+        sum.1 += processor_time();
+    };
+    let progress = || {
+        let done = done.load(Ordering::Relaxed);
+        let pace = done as f64 / began.elapsed().as_secs_f64();
+        format!("{done} of {seeds} seeds, {pace:.0} a second, {} violations", found.load(Ordering::Relaxed))
+    };
+    on_all(jobs, from, work, progress);
+    let (tally, busy) = sum.into_inner().unwrap();
+    (tally, busy, began.elapsed())
+}
+
+/// Works on so many threads, which share a counter, and prints how far it is.
+fn on_all(jobs: u64, from: u64, work: impl Fn(&AtomicU64) + Sync, progress: impl Fn() -> String + Sync) {
+    let (next, over) = (AtomicU64::new(from), AtomicBool::new(false));
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..jobs)
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut tally = Tally::default();
-                    while found.load(Ordering::Relaxed) < ENOUGH as u64 {
-                        let first = next.fetch_add(CHUNK, Ordering::Relaxed);
-                        if first >= from + seeds {
-                            break;
-                        }
-                        for seed in first..(first + CHUNK).min(from + seeds) {
-                            let report = tally::seed(seed);
-                            found.fetch_add(u64::from(report.violation.is_some()), Ordering::Relaxed);
-                            tally.add(seed, report);
-                            done.fetch_add(1, Ordering::Relaxed);
-                        }
-                    }
-                    let mut sum = sum.lock().unwrap();
-                    sum.0.merge(tally);
-                    sum.1 += processor_time();
-                })
-            })
-            .collect();
+        let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(|| work(&next))).collect();
         scope.spawn(|| {
-            let mut told = began;
+            let mut told = fota::clock::monotonic();
             while !over.load(Ordering::Relaxed) {
                 std::thread::sleep(Duration::from_millis(50));
                 if told.elapsed() >= PROGRESS {
                     told = fota::clock::monotonic();
-                    let done = done.load(Ordering::Relaxed);
-                    let pace = done as f64 / began.elapsed().as_secs_f64();
-                    let found = found.load(Ordering::Relaxed);
-                    println!("{done} of {seeds} seeds, {pace:.0} a second, {found} violations");
+                    println!("{}", progress());
                 }
             }
         });
@@ -110,12 +132,83 @@ fn search(from: u64, seeds: u64, jobs: u64) -> (Tally, Duration, Duration) {
             end.unwrap();
         }
     });
-    let (tally, busy) = sum.into_inner().unwrap();
-    (tally, busy, began.elapsed())
+}
+
+/// Every schedule of one fault, and of two between claim and record, in the plain scene and in those where an answer
+/// proves less.
+fn exhaustive(jobs: u64) -> ExitCode {
+    let mut broken = 0;
+    for scene in exhaustive::SCENES {
+        for (what, scripts) in [("one event", exhaustive::one(scene)), ("two events", exhaustive::two(scene))] {
+            let began = fota::clock::monotonic();
+            let bad = Mutex::new(Vec::new());
+            let done = AtomicU64::new(0);
+            let work = |next: &AtomicU64| {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed) as usize;
+                    let Some(script) = scripts.get(at) else { break };
+                    if bad.lock().unwrap().len() < ENOUGH
+                        && let Some(why) = script.play(false).violation
+                    {
+                        bad.lock().unwrap().push((at as u64, why));
+                    }
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+            };
+            on_all(jobs, 0, work, || format!("{} of {}", done.load(Ordering::Relaxed), scripts.len()));
+            let bad = bad.into_inner().unwrap();
+            println!(
+                "scene {scene}, {what}: {} schedules in {:.1} s, {} violations",
+                scripts.len(),
+                began.elapsed().as_secs_f64(),
+                bad.len()
+            );
+            broken += bad.len();
+            for (at, why) in bad {
+                println!("\n{why}");
+                keep(&format!("{}-{scene}-{at}", what.replace(' ', "-")), &shrink(&scripts[at as usize]));
+            }
+        }
+    }
+    if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// After how many seeds each known-bad variant is found, as a table for the documents.
+fn sabotage(seeds: u64, jobs: u64) -> ExitCode {
+    let mut missed = 0;
+    println!("| variant | found after | the rule that it broke |\n|---|---|---|");
+    for bad in Bad::ALL {
+        let found: Mutex<Option<(u64, String)>> = Mutex::new(None);
+        let work = |next: &AtomicU64| {
+            fota::sabotage::set(Some(*bad));
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= seeds || found.lock().unwrap().as_ref().is_some_and(|(first, _)| *first < seed) {
+                    break;
+                }
+                if let Some(why) = tally::seed(seed).violation {
+                    let mut found = found.lock().unwrap();
+                    if found.as_ref().is_none_or(|(first, _)| seed < *first) {
+                        *found = Some((seed, why));
+                    }
+                }
+            }
+            fota::sabotage::set(None);
+        };
+        on_all(jobs, 0, work, || format!("looking for {bad:?}"));
+        match found.into_inner().unwrap() {
+            Some((seed, why)) => println!("| `{bad:?}` | {} | {why} |", seed + 1),
+            None => {
+                missed += 1;
+                println!("| `{bad:?}` | not in {seeds} | |");
+            }
+        }
+    }
+    if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Tells a shrunk schedule's story, and keeps it.
-fn keep(seed: u64, script: &Script) {
+fn keep(name: &str, script: &Script) {
     let report = script.play(true);
     let why = report.violation.unwrap_or_default();
     let text = script.text(&why);
@@ -123,7 +216,7 @@ fn keep(seed: u64, script: &Script) {
         println!("{}", line.chars().take(400).collect::<String>());
     }
     println!("{text}");
-    let path = corpus::folder().join(format!("seed-{seed}.txt"));
+    let path = corpus::folder().join(format!("{name}.txt"));
     match std::fs::write(&path, text) {
         Ok(()) => println!("kept as {}", path.display()),
         Err(error) => println!("could not be kept as {}: {error}", path.display()),

@@ -4,10 +4,13 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use fota::api::{FirmwareRollout, Replay};
+use fota::api::{FirmwareRollout, Percent, Replay};
 use fota::cloud::model::{Completion, ListOrder, NonceBurnedBy};
-use fota::cloud::{Edition, Fleet, Switches};
+use fota::cloud::{Call, Clocks, Cloud, Edition, Fleet, Switches};
+use fota::ota::Operation;
 use serde_json::json;
+
+use super::state::at;
 
 /// Never in a status or an event: the echo of a refusal carries it.
 pub const SECRET: &str = "xYzSecretOfTheAccessKey";
@@ -19,6 +22,9 @@ pub const PRODUCT: &str = "pk";
 pub const PACKAGES: [&str; 3] = ["good", "other", "third"];
 /// Names of the access keys, in the order in which they are put into the Secret.
 pub const KEYS: [&str; 8] = ["key-0", "key-1", "key-2", "key-3", "key-4", "key-5", "key-6", "key-7"];
+
+/// The access key of somebody else.
+const STRANGER: &str = "stranger";
 
 /// The parameters of a schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,12 +53,18 @@ pub struct Scene {
     pub spread: bool,
     /// Whether jobs end by themselves.
     pub completion: Completion,
+    /// Whether some devices never report anything.
+    pub silent: bool,
+    /// Whether somebody else made more jobs of the package than a page of a listing shows.
+    pub crowd: bool,
+    /// Whether there are more devices than a job by names takes, and all fail, and a user retries them.
+    pub wide: bool,
     /// Whether a user who deletes without an account gives the jobs up, rather than bringing the account back.
     pub orphans: bool,
 }
 
 /// How many choices each digit of a scene's number has, the last digit first.
-const BASES: [u64; 12] = [3, 4, 3, 3, 3, 4, 2, 4, 3, 4, 2, 2];
+const BASES: [u64; 15] = [3, 4, 3, 3, 3, 4, 2, 4, 3, 4, 2, 2, 4, 64, 64];
 
 impl Scene {
     /// The numbers of the scenes that have one peculiarity less.
@@ -96,7 +108,21 @@ impl Scene {
             spread: digit() == 1,
             completion: [Completion::AllTerminal, Completion::Never][digit() as usize],
             orphans: digit() == 1,
+            silent: digit() == 1,
+            crowd: digit() == 1,
+            wide: digit() == 1,
         }
+        .fitting()
+    }
+
+    /// What goes with a crowd, and with a wide fleet.
+    const fn fitting(mut self) -> Self {
+        self.wide = self.wide && !self.crowd;
+        if self.crowd {
+            // A stranger can make jobs only of a package that needs no verification; nobody asks 201 jobs for their tags.
+            (self.verify, self.tags_listed, self.slow_cancel) = (false, true, false);
+        }
+        self
     }
 
     /// The cloud's conduct.
@@ -120,11 +146,23 @@ impl Scene {
     }
 
     /// A cloud of this scene.
-    pub fn cloud(&self) -> fota::cloud::Cloud {
+    pub fn cloud(&self) -> Cloud {
         let mut fleet = FLEET.clone();
-        fleet.firmware[0].need_to_verify = self.verify;
-        fleet.firmware[0].failure_rate = self.failing.then_some(0.6);
-        fota::cloud::Cloud::new(&fleet, self.number, Edition::Current, self.switches())
+        let package = &mut fleet.firmware[0];
+        package.need_to_verify = self.verify;
+        package.failure_rate = self.failing.then_some(0.6);
+        package.silent_rate = self.silent.then_some(0.4);
+        if self.wide {
+            fleet.products[0].groups[0].count = Some(NAMES_PER_JOB + 3);
+            fleet.products[0].groups[0].failure_rate = 1.0;
+        }
+        let mut cloud = Cloud::new(&fleet, self.number, Edition::Current, self.switches());
+        if self.crowd {
+            for nth in 0..=JOBS_PER_PAGE {
+                strangers_job(&mut cloud, nth);
+            }
+        }
+        cloud
     }
 
     /// The rollout, as a user applies it for the `nth` time, from 1.
@@ -134,13 +172,41 @@ impl Scene {
         if !self.verify {
             rollout.spec.verify = None;
         }
+        if self.wide {
+            rollout.spec.gray.iter_mut().flatten().for_each(|step| step.percent = Some(Percent::whole(100)));
+        }
         rollout
     }
 }
 
+/// Jobs on a page of a listing, and names that a job takes: the cloud's limits (ota-api: sections 3 and 6.3).
+const JOBS_PER_PAGE: i64 = 200;
+const NAMES_PER_JOB: u32 = 200;
+
+/// Somebody else makes a job of the package, an hour before all begins, and cancels it.
+fn strangers_job(cloud: &mut Cloud, nth: i64) {
+    let at = at(nth * 1_000 - 3_600_000);
+    let clocks = Clocks { wall: at, fleet: at };
+    let params = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let create = params(&[
+        ("FirmwareId", PACKAGES[0]),
+        ("ProductKey", PRODUCT),
+        ("TargetSelection", "SPECIFIC"),
+        ("TargetDeviceName.1", "far-1"),
+    ]);
+    cloud.handle(&Call::unsigned(STRANGER, Operation::CreateOTAStaticUpgradeJob, &create, None), clocks);
+    let entry = cloud.calls().last().unwrap();
+    let job = entry.job_id.clone().unwrap_or_else(|| panic!("a stranger's job was refused: {:?}", entry.code));
+    let cancel = params(&[("JobId", &job), ("CancelQueuedTask", "true")]);
+    cloud.handle(&Call::unsigned(STRANGER, Operation::CancelOTATaskByJob, &cancel, None), clocks);
+}
+
 static FLEET: LazyLock<Fleet> = LazyLock::new(|| {
-    let accounts: String =
-        KEYS.iter().map(|key| format!("- {{accessKeyId: {key}, accessKeySecret: {SECRET}}}\n")).collect();
+    let accounts: String = KEYS
+        .iter()
+        .chain([&STRANGER])
+        .map(|key| format!("- {{accessKeyId: {key}, accessKeySecret: {SECRET}}}\n"))
+        .collect();
     let others: String = PACKAGES[1..]
         .iter()
         .zip(3..)

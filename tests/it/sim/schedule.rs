@@ -23,8 +23,9 @@ const MINUTE_MS: i64 = 60_000;
 const FAULTS_MS: i64 = 3 * 60 * MINUTE_MS;
 /// It must have ended so long after the last fault.
 const PATIENCE_MS: i64 = 6 * 60 * MINUTE_MS;
-/// Nothing stirred for so long: it rests.
-const REST_MS: i64 = 20 * MINUTE_MS;
+/// Nothing stirred for so long: it rests. A claim may wait for its epoch to end.
+const REST_MS: i64 = 8 * MINUTE_MS;
+const CLAIM_REST_MS: i64 = 20 * MINUTE_MS;
 /// Longest step of the true clock.
 const TICK_MS: i64 = 5_000;
 /// More yields than this are a livelock.
@@ -38,7 +39,8 @@ pub struct Report {
     pub violation: Option<String>,
     /// What happened, in order: with the scene it makes the same history again.
     pub made: Vec<Choice>,
-    pub passed: [u32; Place::COUNT],
+    /// Every place that was passed while something could still happen, if the chooser kept them.
+    pub trail: Vec<(Place, u32, bool)>,
     pub visits: Visits,
     pub healing: Healing,
     pub writes: u32,
@@ -82,7 +84,7 @@ pub fn run(scene: Scene, chooser: Chooser, told: bool) -> Report {
     Report {
         violation: state.checker.violation.take(),
         made: std::mem::take(&mut state.chooser.made),
-        passed: *state.chooser.passed(),
+        trail: state.chooser.trail.take().unwrap_or_default(),
         visits: std::mem::take(&mut state.visits),
         healing: state.checker.healing,
         writes: state.checker.writes,
@@ -207,7 +209,13 @@ impl Schedule {
             s.claim.is_none() && condition::find(&s.conditions, "Ready").is_some_and(|c| c.status == "True")
         });
         let quick = object.is_none() || ready;
-        let still = (due - state.stirred) >= if quick { MINUTE_MS } else { REST_MS };
+        let claimed = status.is_some_and(|s| s.claim.is_some());
+        let rest = match (quick, claimed) {
+            (true, _) => MINUTE_MS,
+            (false, true) => CLAIM_REST_MS,
+            (false, false) => REST_MS,
+        };
+        let still = due - state.stirred >= rest;
         if still {
             let standing = Standing::of(object.as_deref());
             if self.healed.is_none() {

@@ -10,7 +10,7 @@ use fota::api::{FirmwareRollout, FirmwareRolloutStatus};
 use fota::cloud::model::Response;
 use fota::cloud::{Call, Clocks, Cloud, Faults};
 use fota::controller::memory::Memory;
-use fota::ota::Quota;
+use fota::ota::{Operation, Quota};
 use fota::rollout::observed::{Account, Trouble};
 use jiff::Timestamp;
 
@@ -120,8 +120,8 @@ pub struct Late {
 #[derive(Debug)]
 pub enum Sent {
     Call { process: usize, call: Call },
-    Status { based_on: FirmwareRollout, status: Box<FirmwareRolloutStatus> },
-    Finalizer { based_on: FirmwareRollout, present: bool },
+    Status { based_on: Box<FirmwareRollout>, status: Box<FirmwareRolloutStatus> },
+    Finalizer { based_on: Box<FirmwareRollout>, present: bool },
 }
 
 /// What strikes one call.
@@ -307,16 +307,19 @@ impl State {
         });
         let clocks = self.clocks();
         let response = self.cloud.handle(call, clocks);
-        let entry = self.cloud.calls().last().unwrap().clone();
-        if entry.operation.starts_with("Create") || entry.operation.starts_with("Cancel") {
+        let operation = self.cloud.calls().last().and_then(|entry| Operation::from_name(&entry.operation));
+        let Some(operation) = operation else { return response };
+        self.checker.within_quota(process, self.now, operation);
+        if operation.creates() || operation == Operation::CancelOTATaskByJob {
+            let entry = self.cloud.calls().last().unwrap().clone();
             self.stirred = self.now;
             let told = entry.code.clone().unwrap_or_else(|| "accepted".to_owned());
             let job = entry.job_id.clone().unwrap_or_default();
             let tag = entry.params.get("Tag.1.Value").map(|t| format!(" tag {t}")).unwrap_or_default();
-            self.say(|| format!("process {process}: cloud: {} {job}{tag}: {told}", entry.operation));
+            self.say(|| format!("process {process}: cloud: {operation} {job}{tag}: {told}"));
+            let object = self.server.current().cloned();
+            self.checker.called(&entry, object.as_deref(), &self.cloud);
         }
-        let object = self.server.current().cloned();
-        self.checker.called(process, self.now, &entry, object.as_deref(), &self.cloud);
         response
     }
 
@@ -403,12 +406,12 @@ impl State {
                         self.gain(process);
                     }
                 }
-            } else if self.holder.is_none() || {
-                if this.lease.saw.0 != self.renewals {
-                    this.lease.saw = (self.renewals, mono);
-                }
-                mono - this.lease.saw.1 >= LEASE_MS
-            } {
+                continue;
+            }
+            if this.lease.saw.0 != self.renewals {
+                this.lease.saw = (self.renewals, mono);
+            }
+            if self.holder.is_none() || mono - this.lease.saw.1 >= LEASE_MS {
                 self.take_lease(process);
             }
         }
@@ -468,6 +471,8 @@ impl State {
         let this = &mut self.processes[process];
         this.frozen_until = self.now + for_ms;
         this.missed += for_ms;
+        // Before it goes on nobody can say that it rests.
+        self.stirred = self.stirred.max(self.now + for_ms);
     }
 }
 

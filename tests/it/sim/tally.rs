@@ -19,6 +19,7 @@ pub struct Tally {
     pub healing: Healing,
     pub calls: u64,
     pub writes: u64,
+    pub steps: u64,
     /// Schedules that broke a rule: which, how, and to play it again.
     pub violations: Vec<(u64, String, Script)>,
 }
@@ -42,6 +43,7 @@ impl Tally {
         self.heal(report.healing);
         self.calls += report.calls as u64;
         self.writes += u64::from(report.writes);
+        self.steps += report.steps;
         if let Some(why) = report.violation {
             self.violations.push((seed, why, Script { scene: scene(seed).number, choices: report.made }));
         }
@@ -63,6 +65,7 @@ impl Tally {
         self.heal(other.healing);
         self.calls += other.calls;
         self.writes += other.writes;
+        self.steps += other.steps;
         self.violations.extend(other.violations);
     }
 
@@ -78,11 +81,12 @@ impl Tally {
             text,
             "\nunanswered creates, tags known to be shown: {ambiguous}, healed without a person {:.4} %\n\
              unanswered creates, tags not known to be shown: {unknown}, healed without a person {:.4} %\n\
-             per schedule: {:.1} calls, {:.1} status writes",
+             per schedule: {:.1} calls, {:.1} status writes, {:.0} steps",
             share(asked, ambiguous),
             share(unknown_asked, unknown),
             self.calls as f64 / self.schedules.max(1) as f64,
             self.writes as f64 / self.schedules.max(1) as f64,
+            self.steps as f64 / self.schedules.max(1) as f64,
         );
         text
     }

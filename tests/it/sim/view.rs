@@ -15,7 +15,7 @@ use fota::ota::calls::{self, CallContext, CancelFlags};
 use fota::ota::code::{self, Class};
 use fota::ota::limits::Limits;
 use fota::ota::outcome::{CallError, Outcome};
-use fota::ota::{Answer, Api, JobId, NoAnswer, Operation, Request};
+use fota::ota::{Answer, Api, JobId, NoAnswer, Operation, Request, Stamp};
 use fota::rollout::decide::Pending;
 use fota::rollout::observed::{Account, Trouble};
 use fota::rollout::story::Note;
@@ -305,6 +305,14 @@ impl Api for View {
         if wait > 0 {
             self.wait(wait).await;
         }
+        let same_sender = |stamp: &Stamp| {
+            let state = self.lock();
+            let account = state.processes[self.process].account.as_ref().and_then(|(_, account)| account.as_ref().ok());
+            account.is_some_and(|account| account.sender() == stamp.sender)
+        };
+        if request.stamp.as_ref().is_some_and(|stamp| !same_sender(stamp)) {
+            return Err(NoAnswer::NotSent("by other keys it would be another request".to_owned()));
+        }
         // Right before it goes out: a create must end before somebody else may begin.
         let longest = if stamped { limits.stamped } else { Duration::ZERO };
         if self.lock().leadership(self.process).is_none_or(|left| left <= longest) {
@@ -371,12 +379,12 @@ impl World for View {
 
     async fn write_status(&self, rollout: &FirmwareRollout, status: &FirmwareRolloutStatus) -> Result<(), WriteError> {
         let point = kind(rollout.status.as_ref(), status);
-        let sent = Sent::Status { based_on: rollout.clone(), status: Box::new(status.clone()) };
+        let sent = Sent::Status { based_on: Box::new(rollout.clone()), status: Box::new(status.clone()) };
         self.write(point, sent, |state| state.apply_status(rollout, status)).await.map(drop)
     }
 
     async fn set_finalizer(&self, rollout: &FirmwareRollout, present: bool) -> Result<(), WriteError> {
-        let sent = Sent::Finalizer { based_on: rollout.clone(), present };
+        let sent = Sent::Finalizer { based_on: Box::new(rollout.clone()), present };
         self.write(Point::Finalize, sent, |state| state.apply_finalizer(rollout, present)).await.map(drop)
     }
 
