@@ -126,6 +126,12 @@ impl Memory {
         });
     }
 
+    /// Whether a job's last reading may still change by itself: it has to be read again, whatever the status says.
+    pub fn unsettled(&self, rollout: &FirmwareRollout) -> bool {
+        let moves = |reading: &JobReading| reading.job.is_some() && !(reading.settled && reading.consistent);
+        self.change(rollout, |known| known.jobs.values().any(moves))
+    }
+
     /// The state of a rollout's ticket.
     pub fn ticket(&self, rollout: &FirmwareRollout, now: Duration) -> Ticket {
         let Some(claim) = rollout.status.as_ref().and_then(|s| s.claim.as_ref()) else { return Ticket::None };

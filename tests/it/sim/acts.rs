@@ -100,7 +100,7 @@ impl State {
     /// Something that a user's tools write; the watches tell of it.
     fn edit(&mut self, change: impl FnOnce(&mut FirmwareRollout)) {
         self.server.edit(change);
-        self.stirred = self.now;
+        self.stirred = self.stirred.max(self.now);
         self.tell_all();
     }
 
@@ -119,6 +119,9 @@ impl State {
     }
 
     fn delete(&mut self) {
+        if self.server.current().is_none() {
+            return;
+        }
         let now: Timestamp = at(self.now);
         self.edit(|object| {
             if object.metadata.deletion_timestamp.is_none() {

@@ -48,7 +48,6 @@ pub struct Healing {
 #[derive(Debug)]
 pub struct Checker {
     failing: bool,
-    verified: bool,
     parts: BTreeMap<String, Part>,
     nonces: BTreeSet<String>,
     /// Calls of the last second, by process and operation.
@@ -68,7 +67,6 @@ impl Checker {
     pub fn new(scene: &Scene) -> Self {
         Self {
             failing: scene.failing || scene.wide,
-            verified: scene.verify,
             parts: BTreeMap::new(),
             nonces: BTreeSet::new(),
             recent: BTreeMap::new(),
@@ -412,7 +410,9 @@ impl Checker {
             .find_map(|kind| condition::find(&status.conditions, kind).filter(|c| c.status == "True"));
         let Some(standing) = standing else { return };
         let expected = match standing.reason.as_str() {
-            "GateFailed" | "VerifyFailed" => self.failing && self.verified || self.aborted || self.failing,
+            // A verification that is cancelled with its run has failed, and its package stays so.
+            "VerifyFailed" => self.failing || self.aborted || status.run > 1,
+            "GateFailed" => self.failing || self.aborted,
             "Aborted" => self.aborted,
             "WaitingForDevices" | "Verifying" => self.waits_for_devices(status, cloud),
             "Completed" | "Reverted" | "NoDeviceCanUpgrade" | "CreateRefused" | "RetryListChanged" => true,

@@ -85,7 +85,10 @@ pub async fn polls(view: View) {
             of = Some((term, rollout.metadata.uid.clone()));
             polls = Polls::default();
         }
-        let Ok(account) = view.ready().await else { continue };
+        let Ok(account) = view.ready().await else {
+            view.wait(POLL_EVERY_MS[0]).await;
+            continue;
+        };
         let revision = revision::of_spec(&rollout.spec);
         let findings = poll(&view, &account, &wants, &revision, &mut polls, || view.moment()).await;
         if findings.echoed.is_some() {
@@ -115,5 +118,5 @@ fn next(view: &View, key: &Key) -> Option<(Wanted, bool)> {
     let cancelling = memory.change(&rollout, |known| {
         known.cancelled.iter().any(|(id, at)| known.jobs.get(id).is_some_and(|reading| reading.taken_at <= *at))
     });
-    (!wants.is_empty()).then_some((wants, cancelling))
+    (!wants.is_empty() || memory.unsettled(&rollout)).then_some((wants, cancelling))
 }

@@ -121,6 +121,10 @@ impl Scene {
         if self.crowd {
             // A stranger can make jobs only of a package that needs no verification; nobody asks 201 jobs for their tags.
             (self.verify, self.tags_listed, self.slow_cancel) = (false, true, false);
+            // Pages of a list whose order changes with every call never make a whole: nothing is concluded from them.
+            if matches!(self.order, ListOrder::Shuffled) {
+                self.order = ListOrder::OldestFirst;
+            }
         }
         self
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::task::{Context, Waker};
 use std::time::Instant;
 
-use fota::api::{ADOPT, RETRY, condition};
+use fota::api::{ADOPT, RESUME, RETRY, condition};
 
 use super::checker::Healing;
 use super::chooser::Chooser;
@@ -225,7 +225,7 @@ impl Schedule {
                 if let Some(event) = event {
                     state.say(|| format!("*** {event} at rest"));
                     let process = state.holder.map_or(0, |(process, _)| process);
-                    state.stirred = state.now;
+                    state.stirred = state.stirred.max(state.now);
                     if event == Event::Upgrade {
                         self.tasks[process * 2] = None;
                         self.tasks[process * 2 + 1] = None;
@@ -250,6 +250,11 @@ impl Schedule {
                 state.say(|| "a person looked into the console and answered".to_owned());
                 return true;
             }
+            if self.healed.is_some() && status.is_some_and(|s| s.paused) {
+                // A pause that nobody had seen yet when everything was put right.
+                state.command(RESUME);
+                return true;
+            }
             if self.healed.is_some() {
                 state.checker.finish(object.as_deref(), &state.cloud);
                 return false;
@@ -270,7 +275,7 @@ impl Schedule {
         state.say(|| "everything is put right, and nothing goes wrong any more".to_owned());
         state.chooser.quiet = true;
         state.heal();
-        state.stirred = state.now;
+        state.stirred = state.stirred.max(state.now);
         self.healed = Some(state.now);
     }
 }

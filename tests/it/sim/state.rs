@@ -312,7 +312,7 @@ impl State {
         self.checker.within_quota(process, self.now, operation);
         if operation.creates() || operation == Operation::CancelOTATaskByJob {
             let entry = self.cloud.calls().last().unwrap().clone();
-            self.stirred = self.now;
+            self.stirred = self.stirred.max(self.now);
             let told = entry.code.clone().unwrap_or_else(|| "accepted".to_owned());
             let job = entry.job_id.clone().unwrap_or_default();
             let tag = entry.params.get("Tag.1.Value").map(|t| format!(" tag {t}")).unwrap_or_default();
@@ -331,7 +331,7 @@ impl State {
     ) -> Result<Arc<FirmwareRollout>, fota::controller::world::WriteError> {
         let old = self.server.current().cloned();
         let written = self.server.write_status(based_on, status)?;
-        self.stirred = self.now;
+        self.stirred = self.stirred.max(self.now);
         let clocks = self.clocks();
         self.cloud.tick(clocks);
         if let Some(old) = old {
@@ -351,7 +351,7 @@ impl State {
         present: bool,
     ) -> Result<Arc<FirmwareRollout>, fota::controller::world::WriteError> {
         let written = self.server.set_finalizer(based_on, present)?;
-        self.stirred = self.now;
+        self.stirred = self.stirred.max(self.now);
         self.say(|| format!("finalizer {}", if present { "added" } else { "removed" }));
         if self.server.current().is_none() {
             let clocks = self.clocks();
