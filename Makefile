@@ -1,6 +1,6 @@
 # Needs rustup, a C compiler, Go, make, and util-linux (flock, setsid).
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos lint cluster cluster-down test-sdk fmt clean kube toolchain
+.PHONY: help demo test chaos lint sim cluster cluster-down test-sdk fmt clean kube toolchain
 
 # Asked, not assumed: CARGO_TARGET_DIR and cargo's configuration may move it.
 target = $$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
@@ -18,6 +18,11 @@ test: kube ## run every test against a real etcd and kube-apiserver
 chaos: kube ## kill operators at every request and stop, cut and lose all else, 20 minutes long; no job may be made twice
 	cargo build --locked --bin fota --example chaos
 	@exec "$(target)/debug/examples/chaos"
+
+# SEEDS, FROM, JOBS, EXHAUSTIVE, SABOTAGE and REPLAY are read from the environment, which make hands on.
+sim: ## simulate SEEDS=100000 random schedules of faults on all cores; EXHAUSTIVE=1, SABOTAGE=1, REPLAY=FILE
+	cargo build --locked --profile sim --features sabotage --example sim
+	@exec "$(target)/sim/examples/sim"
 
 lint: toolchain ## check formatting, clippy, documentation and shell scripts
 	cargo fmt --check

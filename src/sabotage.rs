@@ -22,6 +22,51 @@ pub enum Bad {
     LookupUnderNewFirmware,
     /// Only the first page of a listing is read.
     FirstPageOnly,
+    /// A claim is repeated without having been marked as sent.
+    ReplayUnmarked,
+    /// A rollout that is deleted forgets its claim.
+    DeletionForgetsClaim,
+    /// A stage passes while tasks of its job were never pushed.
+    PromoteWithoutDrain,
+    /// A create is sent before its claim is written.
+    CreateBeforeClaim,
+    /// A look-up takes any job that carries the tag's key.
+    AnyTag,
+    /// Empty listings count that were read before the last copy of a create can have arrived.
+    EmptyBeforeEnd,
+    /// A claim that is made again keeps its epoch.
+    EpochReused,
+    /// A create without an answer is taken for refused.
+    RetryOnTimeout,
+    /// Another attempt draws its share of the fleet again.
+    RetryDrawsAgain,
+    /// An abort cancels what was not pushed only.
+    AbortLeavesNotified,
+}
+
+impl Bad {
+    /// All of them.
+    pub const ALL: &[Self] = &[
+        Self::ApplyWithoutVersion,
+        Self::ShortSettle,
+        Self::PauseBeforeSend,
+        Self::EpochWithoutLag,
+        Self::EpochByThrottle,
+        Self::TokenWithoutPart,
+        Self::CallFromSpec,
+        Self::LookupUnderNewFirmware,
+        Self::FirstPageOnly,
+        Self::ReplayUnmarked,
+        Self::DeletionForgetsClaim,
+        Self::PromoteWithoutDrain,
+        Self::CreateBeforeClaim,
+        Self::AnyTag,
+        Self::EmptyBeforeEnd,
+        Self::EpochReused,
+        Self::RetryOnTimeout,
+        Self::RetryDrawsAgain,
+        Self::AbortLeavesNotified,
+    ];
 }
 
 #[cfg(feature = "sabotage")]

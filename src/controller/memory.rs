@@ -34,8 +34,8 @@ pub struct Known {
     pub firmware: Option<Result<Firmware, Trouble>>,
     /// Its jobs, read.
     pub jobs: BTreeMap<JobId, JobReading>,
-    /// When the cloud last accepted a cancel of a job.
-    pub cancelled: BTreeMap<JobId, Timestamp>,
+    /// When the cloud last accepted a cancel of a job, by the monotonic clock.
+    pub cancelled: BTreeMap<JobId, Duration>,
     /// Its devices, each counted once.
     pub ledger: Option<RunLedger>,
     /// The devices that a retry has to take.
@@ -130,6 +130,12 @@ impl Memory {
                 used,
             });
         });
+    }
+
+    /// Whether a job's last reading may still change by itself: it has to be read again, whatever the status says.
+    pub fn unsettled(&self, rollout: &FirmwareRollout) -> bool {
+        let moves = |reading: &JobReading| reading.job.is_some() && !(reading.settled && reading.consistent);
+        self.change(rollout, |known| known.jobs.values().any(moves))
     }
 
     /// The state of a rollout's ticket.

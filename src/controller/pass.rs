@@ -4,14 +4,16 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tracing::{debug, info, warn};
 
 use crate::api::status::Claim;
 use crate::api::{FirmwareRollout, FirmwareRolloutStatus};
-use crate::ota::Request;
 use crate::ota::outcome::Outcome;
+use crate::ota::{Request, Stamp};
 use crate::rollout::observed::{self, Verdict};
-use crate::rollout::{Act, Step, absorb, decide, stage, story};
+use crate::rollout::{Act, Step, absorb, claim, decide, stage, story};
+use crate::sabotage::{Bad, on};
 
 use super::memory::Memory;
 use super::world::{Key, World, WriteError};
@@ -96,6 +98,11 @@ async fn carry_out<W: World>(
             Ok(After::Rest)
         }
         Act::Claim => {
+            if on(Bad::CreateBeforeClaim)
+                && let Some(request) = step.status.claim.as_ref().and_then(|claim| claim::request(claim, &[]))
+            {
+                world.create(rollout, &request).await;
+            }
             write(world, rollout, &step.status).await?;
             if let Some(claim) = &step.status.claim {
                 memory.issue(rollout, claim, world.monotonic());
@@ -143,7 +150,7 @@ async fn carry_out<W: World>(
             match outcome {
                 Ok(()) => {
                     info!(rollout = %key, %job, act = ?step.act, "cancelled");
-                    let now = world.wall();
+                    let now = world.monotonic();
                     memory.change(rollout, |known| known.cancelled.insert(job.clone(), now));
                     write_if_due(world, memory, rollout, &step.status, progress).await?;
                     Ok(After::Again)
@@ -168,7 +175,8 @@ async fn send<W: World>(
     request: &Request,
     ticketed: bool,
 ) -> Outcome {
-    let outcome = world.create(rollout, request).await;
+    let anew = on(Bad::PauseBeforeSend).then(|| stamped_anew(request, world.wall()));
+    let outcome = world.create(rollout, anew.as_ref().unwrap_or(request)).await;
     memory.sent(rollout, claim, &outcome, ticketed, world.monotonic());
     match &outcome {
         Outcome::Accepted { job_id, request_id, .. } => {
@@ -179,6 +187,12 @@ async fn send<W: World>(
         }
     }
     outcome
+}
+
+/// The request under a nonce and a time of its own.
+fn stamped_anew(request: &Request, now: Timestamp) -> Request {
+    let anew = |stamp: &Stamp| Stamp { nonce: format!("sabotage-{now}"), at: now, ..stamp.clone() };
+    Request { stamp: request.stamp.as_ref().map(anew), ..request.clone() }
 }
 
 /// Writes what a create's outcome makes of the status: on a conflict, of the newer version, as long as its claim is the
@@ -235,7 +249,12 @@ async fn write<W: World>(
         return Err(WriteError::Other(format!("a status that must not be: {why}")));
     }
     ours(world, rollout)?;
-    world.write_status(rollout, status).await?;
+    let unversioned = on(Bad::ApplyWithoutVersion).then(|| {
+        let mut rollout = rollout.clone();
+        rollout.metadata.resource_version = None;
+        rollout
+    });
+    world.write_status(unversioned.as_ref().unwrap_or(rollout), status).await?;
     // The write was ours, so the story is ours to tell; unless the answer came so late that somebody else tells on.
     ours(world, rollout)?;
     let notes = story::events(&old, status);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::api::rollout::FirmwareRef;
 use crate::api::status::{Claim, Ledger};
@@ -23,6 +23,8 @@ use crate::rollout::observed::{
 };
 use crate::rollout::wanted::{Audit, Cadence, Wanted, WantedJob};
 use crate::rollout::{external, firmware};
+
+use crate::sabotage::{Bad, on};
 
 use super::census::{Census, Class, Counted, is_silent};
 use super::listing::Tags;
@@ -55,8 +57,8 @@ pub struct Polls {
 #[derive(Debug, Default)]
 struct JobPolls {
     reading: Option<JobReading>,
-    /// The total, and our wall clock when it was first seen.
-    total: Option<(i64, Timestamp)>,
+    /// The total, and our monotonic clock when it was first seen.
+    total: Option<(i64, Duration)>,
     /// Failed tasks by cause, and at how many failed tasks they were told apart.
     failures: Option<(i64, Ledger)>,
 }
@@ -190,10 +192,6 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
         self.census(wanted, polls).await
     }
 
-    fn wall(&self) -> Timestamp {
-        (self.clock)().wall
-    }
-
     /// The cloud's clock comes with every answer.
     pub(super) fn note<T>(&mut self, read: &Read<T>) {
         self.fleet = read.now.or(self.fleet);
@@ -263,7 +261,7 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
         let Some(state) = &mut polls.lookup else { return Ok(()) };
         state.lookup.found = listing
             .tagged()
-            .filter(|(_, tag)| *tag == claim.token)
+            .filter(|(_, tag)| *tag == claim.token || on(Bad::AnyTag))
             .map(|(job, _)| Found {
                 id: job.job_id.clone(),
                 utc_create: job.utc_create,
@@ -327,7 +325,7 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
     }
 
     async fn job(&mut self, wanted: &WantedJob, known: &mut JobPolls) -> Result<(), CallError> {
-        let taken_at = self.wall();
+        let Moment { monotonic: taken_at, wall } = (self.clock)();
         let (tally, job) = match self.counts_and_job(&wanted.id).await {
             Ok(both) => both,
             Err(error) if code::same(&error.code, code::INVALID_OTA_JOB_ID) => {
@@ -341,7 +339,7 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
                     moving: 0,
                     consistent: true,
                     settled: true,
-                    now: clock.now.or(clock.date).unwrap_or(taken_at),
+                    now: clock.now.or(clock.date).unwrap_or(wall),
                     taken_at,
                     cancel_sent: None,
                 });
@@ -349,7 +347,7 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
             }
             Err(error) => return Err(error),
         };
-        let now = tally.as_of.or(job.now).unwrap_or(taken_at);
+        let now = tally.as_of.or(job.now).unwrap_or(wall);
         let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let mut counts = Ledger {
             at_target: count(tally.succeeded),
@@ -396,13 +394,12 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
             _ => taken_at,
         };
         known.total = Some((total, first));
-        let lag = SignedDuration::try_from(self.account.list_lag).unwrap_or_default();
         known.reading = Some(JobReading {
             job: Some(job.value),
             counts,
             moving: moving.abs(),
             consistent: tally.adds_up() && told_apart && silent_fits,
-            settled: first < taken_at && taken_at.duration_since(first) >= lag,
+            settled: first < taken_at && taken_at.saturating_sub(first) >= self.account.list_lag,
             now,
             taken_at,
             cancel_sent: None,

@@ -73,7 +73,9 @@ pub async fn run(
                 *entry = Entry { term: Some(term.clone()), ..Entry::default() };
             }
             let wants = wanted(&rollout, memory.ticket(&rollout, cluster.monotonic()));
-            if wants.is_empty() || !is_due(entry, &wants, &memory, &rollout, cadences.poll) {
+            if (wants.is_empty() && !memory.unsettled(&rollout))
+                || !is_due(entry, &wants, &memory, &rollout, cadences.poll)
+            {
                 continue;
             }
             // A poll of it that is still under way: not again.

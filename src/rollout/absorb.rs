@@ -14,6 +14,7 @@ use super::observed::{self, Tagged, Verdict};
 use super::owner::Own;
 use super::stage;
 use super::story::{Situation, bounded, tell};
+use crate::sabotage::{Bad, on};
 
 /// First pause after a refusal that closed its claim and is worth another try; doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: i64 = 5;
@@ -39,6 +40,9 @@ pub fn create(
             tell(&mut status, &situation, Some(generation), now);
         }
         (_, Verdict::PutOff) => {}
+        (_, Verdict::Unknown) if on(Bad::RetryOnTimeout) => {
+            withdraw(&mut status);
+        }
         (Outcome::Rejected(error) | Outcome::Unknown(error), verdict) => {
             if let Some(claim) = status.claim.as_mut().filter(|_| verdict == Verdict::Unknown) {
                 claim.sent = true;

@@ -8,6 +8,7 @@ use crate::api::{Signature, Time};
 use crate::ota::{Operation, Params, Request, Sender, Stamp};
 
 use super::revision;
+use crate::sabotage::{Bad, on};
 
 /// Which create, among all that a rollout may ever send.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +32,7 @@ pub fn token(part: &Part) -> String {
         'w', 'x', 'y', 'z', '2', '3', '4', '5', '6', '7',
     ];
     let (run, attempt, number) = (part.run.to_string(), part.attempt.to_string(), part.part.to_string());
+    let number = if on(Bad::TokenWithoutPart) { String::new() } else { number };
     let hash = revision::sha256(["token", part.uid, run.as_str(), part.stage, attempt.as_str(), number.as_str()]);
     let (mut text, mut bits, mut held) = (String::new(), 0u32, 0u32);
     // 17 bytes hold the 130 bits of 26 characters.

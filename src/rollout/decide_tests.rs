@@ -364,7 +364,7 @@ fn reading(counts: Ledger, now: i64, settled: bool, consistent: bool) -> JobRead
         consistent,
         settled,
         now: at(now),
-        taken_at: at(now),
+        taken_at: Duration::from_secs(now.unsigned_abs()),
         cancel_sent: None,
     }
 }
@@ -454,7 +454,7 @@ fn a_job_too_many_is_written_down_before_it_is_cancelled() {
     assert_eq!(step.act, Act::Cancel(JobId::new("k"), super::decide::Pending::All));
     // No stage starts before it is seen cancelled.
     let cancelled = Ledger { cancelled: 100, ..Ledger::default() };
-    let done = JobReading { cancel_sent: Some(at(11)), ..reading(cancelled, 12, true, true) };
+    let done = JobReading { cancel_sent: Some(Duration::from_secs(11)), ..reading(cancelled, 12, true, true) };
     seen.jobs.insert(JobId::new("k"), done);
     let step = decide(&rollout, &seen, at(12));
     assert_eq!((&step.act, step.status.duplicates[0].ended), (&Act::Wait, true));

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::api::account::Edition;
 use crate::api::status::{FirmwareRolloutStatus, JobView, Ledger};
@@ -18,6 +18,7 @@ use crate::ota::job::{self, Job};
 use crate::ota::outcome::{CallError, Outcome};
 
 use super::revision;
+use crate::sabotage::{Bad, on};
 
 /// Everything observed for one rollout.
 #[derive(Debug, Clone, Default)]
@@ -144,7 +145,7 @@ pub fn basis<'a>(jobs: impl Iterator<Item = (&'a str, &'a Ledger)>) -> String {
 }
 
 /// A cancel that shows no effect after this long is sent again.
-const CANCEL_AGAIN: SignedDuration = SignedDuration::from_secs(3);
+const CANCEL_AGAIN: Duration = Duration::from_secs(3);
 
 /// One job, read.
 #[derive(Debug, Clone, PartialEq)]
@@ -161,10 +162,10 @@ pub struct JobReading {
     pub settled: bool,
     /// The cloud's clock when the last count was taken; what ages are computed from.
     pub now: Timestamp,
-    /// Our wall clock before the first read of it.
-    pub taken_at: Timestamp,
-    /// Our wall clock when the cloud last accepted a cancel for it.
-    pub cancel_sent: Option<Timestamp>,
+    /// Our monotonic clock before the first read of it. The wall clock may be set meanwhile.
+    pub taken_at: Duration,
+    /// Our monotonic clock when the cloud last accepted a cancel for it.
+    pub cancel_sent: Option<Duration>,
 }
 
 impl JobReading {
@@ -174,8 +175,9 @@ impl JobReading {
     }
 
     /// Whether a cancel was accepted that this reading does not show yet, or so lately that it may be on its way.
-    pub fn cancelled_lately(&self, now: Timestamp) -> bool {
-        self.cancel_sent.is_some_and(|at| !self.is_after_cancel() || now.duration_since(at) < CANCEL_AGAIN)
+    /// `now` is the monotonic clock.
+    pub fn cancelled_lately(&self, now: Duration) -> bool {
+        self.cancel_sent.is_some_and(|at| !self.is_after_cancel() || now.saturating_sub(at) < CANCEL_AGAIN)
     }
 
     /// Whether the job was cancelled as a whole.
@@ -242,6 +244,7 @@ impl Sends {
         sends.again = Some(now.saturating_add(pause.max(error.retry_after.unwrap_or_default())));
         match verdict(outcome) {
             Verdict::Refused => sends.refused = Some(error.clone()),
+            Verdict::PutOff if on(Bad::EpochByThrottle) => sends.nonce_used = Some(now),
             Verdict::Unknown if error.is(code::SIGNATURE_NONCE_USED) => {
                 sends.nonce_used = sends.nonce_used.or(Some(now));
             }

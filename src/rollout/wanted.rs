@@ -13,6 +13,7 @@ use super::command::Command;
 use super::course::{self, Course};
 use super::observed::{Ticket, basis};
 use super::{effective, retry, stage};
+use crate::sabotage::{Bad, on};
 
 /// What to read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -155,7 +156,11 @@ pub fn wanted(rollout: &FirmwareRollout, ticket: Ticket) -> Wanted {
     if let Some(claim) = &status.claim
         && matches!(ticket, Ticket::None | Ticket::Guarded)
     {
-        wanted.lookup = Some(claim.clone());
+        let mut claim = claim.clone();
+        if on(Bad::LookupUnderNewFirmware) {
+            claim.call.firmware_id = rollout.spec.firmware.id.clone().unwrap_or(claim.call.firmware_id);
+        }
+        wanted.lookup = Some(claim);
     }
     // Until the attempt has all its jobs, its names must be at hand.
     if !cancelling {

@@ -75,7 +75,7 @@ impl Runs for EveryRequest {
         let number = state.next;
         state.next += 1;
         let n = number / EACH + 1;
-        if number % (10 * EACH) == 0 {
+        if number.is_multiple_of(10 * EACH) {
             eprintln!("  … killed at request {n} and on");
         }
         let way = WAYS[(n % 2) as usize][(number % EACH) as usize];

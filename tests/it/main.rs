@@ -20,6 +20,9 @@ mod operator;
 mod readme;
 mod resources;
 mod rights;
+// Its program, `make sim`, is not used here.
+#[allow(dead_code)]
+mod sim;
 mod virtual_time;
 mod walls;
 

@@ -69,7 +69,9 @@ impl Page {
             done.fields.insert(name.to_owned(), number.into());
         }
         let list = match (entries.is_empty(), switches.empty_list) {
-            (false, _) | (true, EmptyList::Brackets) => Some(json!({inner: entries})),
+            (false, _) | (true, EmptyList::Brackets) => {
+                Some(Value::Object(Fields::from_iter([(inner.to_owned(), Value::Array(entries))])))
+            }
             (true, EmptyList::EmptyObject) => Some(json!({})),
             (true, EmptyList::Null) => Some(Value::Null),
             (true, EmptyList::Absent) => None,

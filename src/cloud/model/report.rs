@@ -114,15 +114,22 @@ enum Class {
     Cancelled,
 }
 
+fn counts(job: &Job) -> BTreeMap<&'static str, usize> {
+    TaskStatus::ALL.into_iter().map(|s| (s.name(), job.tasks.count(s))).collect()
+}
+
 impl World {
     pub(super) fn job_reports(&self, edition: Edition) -> Vec<JobReport> {
         let report = |job: &Job| {
             let mut data = self.job_view(job, edition);
             add_tags(&mut data, job);
-            let counts = TaskStatus::ALL.into_iter().map(|s| (s.name(), job.tasks.count(s))).collect();
-            JobReport { data, counts, failures: job.failures }
+            JobReport { data, counts: counts(job), failures: job.failures }
         };
         self.jobs.iter().map(report).collect()
+    }
+
+    pub(super) fn task_counts(&self, job_id: &str) -> Option<BTreeMap<&'static str, usize>> {
+        self.job_ids.get(job_id).and_then(|number| self.job(*number)).map(counts)
     }
 
     pub(super) fn ledger(&self, product_key: &str, query: &LedgerQuery) -> Option<Ledger> {

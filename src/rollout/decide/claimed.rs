@@ -6,7 +6,9 @@
 //! is not there.
 
 use super::*;
+use crate::rollout::call::{Source, call};
 use crate::rollout::owner;
+use crate::sabotage::{Bad, on};
 
 /// After this by the cloud's clock a create is not repeated any more: well before its timestamp expires, and before the
 /// gateway may forget its nonce.
@@ -68,7 +70,26 @@ impl<'a> Draft<'a> {
         if !self.account().is_ok_and(same) {
             return Err("the account changed");
         }
-        claim::request(claim, &self.devices_of(claim)).ok_or("the step's devices changed")
+        let rebuilt = on(Bad::CallFromSpec).then(|| self.rebuilt(claim)).flatten();
+        claim::request(rebuilt.as_ref().unwrap_or(claim), &self.devices_of(claim)).ok_or("the step's devices changed")
+    }
+
+    /// The claim with the call that the spec would make now.
+    fn rebuilt(&self, claim: &Claim) -> Option<Claim> {
+        let stage = self.plan.iter().find(|s| s.name == claim.stage)?;
+        let account = self.account().ok()?;
+        let percent = claim.call.parameters.get("GrayPercent").and_then(|p| Percent::parse(p).ok());
+        let source = Source {
+            product_key: &self.rollout.spec.product_key,
+            source_versions: self.rollout.spec.source_versions.as_deref().unwrap_or_default(),
+            stage,
+            firmware_id: &claim.call.firmware_id,
+            account,
+            token: &claim.token,
+            percent,
+        };
+        let call = call(&source);
+        Some(Claim { call, ..claim.clone() })
     }
 
     fn withdraw(&mut self, because: &'static str) -> Decision {
@@ -151,7 +172,7 @@ impl<'a> Draft<'a> {
                 return (Act::Wait, self.doubt(situation).until(expiry));
             }
         };
-        if !claim.sent {
+        if !claim.sent && !on(Bad::ReplayUnmarked) {
             return self.take_over(claim);
         }
         let situation = self.doubt(Situation::waiting("OutcomeUnknown", unknown(claim)));
@@ -180,10 +201,14 @@ impl<'a> Draft<'a> {
     /// its tag.
     pub(super) fn is_over(&self, claim: &Claim) -> bool {
         let lookup = &self.observed.lookup;
-        let by_nonce =
-            self.observed.sends.nonce_used.is_some_and(|instant| lookup.empty_since(instant) >= EMPTY_LISTINGS);
-        let by_date =
-            claim.at.0.checked_add(EPOCH_EXPIRY).is_ok_and(|date| lookup.empty_by_date(date) >= EMPTY_LISTINGS);
+        let enough = if on(Bad::EpochWithoutLag) { 1 } else { EMPTY_LISTINGS };
+        let expiry = if on(Bad::ShortSettle) { MAX_SKEW } else { EPOCH_EXPIRY };
+        let used = self.observed.sends.nonce_used;
+        if on(Bad::EmptyBeforeEnd) && used.is_some() {
+            return lookup.empty.len() >= enough;
+        }
+        let by_nonce = used.is_some_and(|instant| lookup.empty_since(instant) >= enough);
+        let by_date = claim.at.0.checked_add(expiry).is_ok_and(|date| lookup.empty_by_date(date) >= enough);
         by_nonce || by_date
     }
 

@@ -3,6 +3,7 @@
 use super::*;
 use crate::api::condition;
 use crate::rollout::owner;
+use crate::sabotage::{Bad, on};
 
 /// The condition that says since when a deletion cannot reach the cloud.
 const UNUSABLE: &str = "AccountUnusable";
@@ -103,7 +104,7 @@ impl<'a> Draft<'a> {
         if let Some(decision) = held_up {
             return decision;
         }
-        if let Some(claim) = self.status.claim.clone() {
+        if let Some(claim) = self.status.claim.clone().filter(|_| !on(Bad::DeletionForgetsClaim)) {
             // Looked for, never repeated: nothing new is created for what is being deleted.
             return self.resolve(&claim);
         }
@@ -162,6 +163,7 @@ impl<'a> Draft<'a> {
 
     /// Whether the jobs of these stages have tasks left to cancel.
     fn drained_of<'b>(&self, stages: impl Iterator<Item = &'b StageStatus>, pending: Pending) -> Drain {
+        let pending = if on(Bad::AbortLeavesNotified) { Pending::Leftovers } else { pending };
         let mut drain = Drain::Done;
         for entry in stages {
             for job in &entry.jobs {
@@ -196,6 +198,10 @@ impl<'a> Draft<'a> {
         if left == 0 && reading.consistent && reading.settled && reading.is_after_cancel() {
             return Drain::Done;
         }
-        if left > 0 && !reading.cancelled_lately(self.now) { Drain::Cancel(id.clone()) } else { Drain::Wait }
+        if left > 0 && !reading.cancelled_lately(self.observed.monotonic) {
+            Drain::Cancel(id.clone())
+        } else {
+            Drain::Wait
+        }
     }
 }

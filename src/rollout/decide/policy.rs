@@ -70,7 +70,7 @@ impl<'a> Draft<'a> {
             if reading.job.is_none() || reading.is_cancelled() {
                 continue;
             }
-            if !reading.cancelled_lately(self.now) {
+            if !reading.cancelled_lately(self.observed.monotonic) {
                 return Some(Act::EndPolicy(id));
             }
             waits = Some(Act::Wait);

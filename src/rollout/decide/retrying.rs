@@ -1,6 +1,7 @@
 //! Another attempt of a stage that failed or was aborted: what it waits for, and which devices it takes.
 
 use super::*;
+use crate::sabotage::{Bad, on};
 
 /// What an attempt of a stage takes.
 pub(super) enum Taken {
@@ -16,7 +17,7 @@ impl<'a> Draft<'a> {
     /// What an attempt takes: another one than the first names the devices that are left.
     pub(super) fn taken(&mut self, next: &Stage, index: usize) -> Result<Taken, Ended> {
         let Some(entry) = self.status.stages.get(index).cloned() else { return Ok(Taken::Declared) };
-        if entry.attempt == 1 || entry.jobs.iter().all(|j| j.attempt == entry.attempt) {
+        if entry.attempt == 1 || on(Bad::RetryDrawsAgain) || entry.jobs.iter().all(|j| j.attempt == entry.attempt) {
             return Ok(Taken::Declared);
         }
         let name = &next.name;

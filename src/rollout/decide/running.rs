@@ -1,6 +1,7 @@
 //! The stage whose job runs: its gate, its soak, its leftovers, its end.
 
 use super::*;
+use crate::sabotage::{Bad, on};
 
 impl<'a> Draft<'a> {
     pub(super) fn advance(&mut self, name: &str) -> Decision {
@@ -110,7 +111,7 @@ impl<'a> Draft<'a> {
         if self.suspended() && !last {
             return wait("Suspended", format!("{}: stage {name} is done and nothing is promoted", self.suspender()));
         }
-        if !last {
+        if !last && !on(Bad::PromoteWithoutDrain) {
             let because = format!("stage {name} is done; its tasks that were never pushed are being cancelled");
             match self.drain(Some(&name), Pending::Leftovers) {
                 Drain::Done => {}
@@ -168,12 +169,10 @@ impl<'a> Draft<'a> {
         input.began?.checked_add(mature).ok().filter(|at| *at > input.now)
     }
 
+    /// Whether nothing follows a stage, also one that an edit has removed from the plan.
     pub(super) fn is_last(&self, name: &str) -> bool {
-        let over = |entry: &StageStatus| StageStatus {
-            state: if entry.name == name { StageState::Passed } else { entry.state },
-            ..entry.clone()
-        };
-        let stages: Vec<_> = self.status.stages.iter().map(over).collect();
+        let mut stages = self.status.stages.clone();
+        stages.iter_mut().filter(|s| s.name == name).for_each(|s| s.state = StageState::Passed);
         stage::next(&self.plan, &stages).is_none()
     }
 }

@@ -4,6 +4,7 @@ use crate::rollout::call::{Source, call};
 
 use super::retrying::Taken;
 use super::*;
+use crate::sabotage::{Bad, on};
 
 /// Least time between a scheduled job's making and its start.
 const SCHEDULE_AHEAD: SignedDuration = SignedDuration::from_mins(5);
@@ -226,6 +227,7 @@ impl<'a> Draft<'a> {
     ) -> Decision {
         let Share { part, percent } = share;
         let (attempt, epoch) = self.status.stages.get(index).map_or((1, 1), |s| (s.attempt, s.epoch + 1));
+        let epoch = if on(Bad::EpochReused) { 1 } else { epoch };
         let uid = self.rollout.metadata.uid.clone().unwrap_or_default();
         let part = claim::Part { uid: &uid, run: self.status.run, stage: &next.name, attempt, part };
         let token = claim::token(&part);

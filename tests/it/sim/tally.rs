@@ -1,0 +1,93 @@
+//! What many schedules add up to: how they ended, what they reached, how unanswered creates healed.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::checker::Healing;
+use super::chooser::{Chooser, Random};
+use super::corpus::Script;
+use super::coverage::Coverage;
+use super::scene::Scene;
+use super::schedule::{self, Report};
+
+/// The sum of many reports.
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    pub schedules: u64,
+    pub ends: BTreeMap<String, u64>,
+    pub coverage: Coverage,
+    pub healing: Healing,
+    pub calls: u64,
+    pub writes: u64,
+    pub steps: u64,
+    /// Schedules that broke a rule: which, how, and to play it again.
+    pub violations: Vec<(u64, String, Script)>,
+}
+
+/// The scene of a seed: a third play in the plain one.
+pub fn scene(seed: u64) -> Scene {
+    let mut random = Random::new(!seed);
+    Scene::new(if random.below(3) == 0 { 0 } else { random.next() })
+}
+
+/// Runs a seed.
+pub fn seed(seed: u64) -> Report {
+    schedule::run(scene(seed), Chooser::random(seed), false)
+}
+
+impl Tally {
+    pub fn add(&mut self, seed: u64, report: Report) {
+        self.schedules += 1;
+        *self.ends.entry(report.end).or_default() += 1;
+        self.coverage.add(&report.visits);
+        self.heal(report.healing);
+        self.calls += report.calls as u64;
+        self.writes += u64::from(report.writes);
+        self.steps += report.steps;
+        if let Some(why) = report.violation {
+            self.violations.push((seed, why, Script { scene: scene(seed).number, choices: report.made }));
+        }
+    }
+
+    fn heal(&mut self, healing: Healing) {
+        self.healing.ambiguous += healing.ambiguous;
+        self.healing.asked += healing.asked;
+        self.healing.unknown += healing.unknown;
+        self.healing.unknown_asked += healing.unknown_asked;
+    }
+
+    pub fn merge(&mut self, other: Self) {
+        self.schedules += other.schedules;
+        for (end, count) in other.ends {
+            *self.ends.entry(end).or_default() += count;
+        }
+        self.coverage.merge(&other.coverage);
+        self.heal(other.healing);
+        self.calls += other.calls;
+        self.writes += other.writes;
+        self.steps += other.steps;
+        self.violations.extend(other.violations);
+    }
+
+    /// How they ended and healed, in some lines.
+    pub fn text(&self) -> String {
+        let mut text = String::from("ends:");
+        for (end, count) in &self.ends {
+            _ = write!(text, " {end} {count}");
+        }
+        let Healing { ambiguous, asked, unknown, unknown_asked } = self.healing;
+        let share = |asked: u64, all: u64| 100.0 * (all - asked) as f64 / all.max(1) as f64;
+        _ = write!(
+            text,
+            "\nunanswered creates, tags known to be shown: {ambiguous}, healed without a person {:.4} %\n\
+             unanswered creates, tags not known to be shown: {unknown}, healed without a person {:.4} %\n\
+             per schedule: {:.1} calls, {:.1} status writes, {:.0} steps",
+            share(asked, ambiguous),
+            share(unknown_asked, unknown),
+            self.calls as f64 / self.schedules.max(1) as f64,
+            self.writes as f64 / self.schedules.max(1) as f64,
+            self.steps as f64 / self.schedules.max(1) as f64,
+        );
+        text
+    }
+}
