@@ -9,14 +9,15 @@ use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::{Controller, Predicate as _, PredicateConfig, WatchStreamExt as _, predicates, watcher};
 use kube::{Api, Resource};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::api::{FirmwareRollout, OTAAccount};
-use crate::ota::endpoint::AllowedEndpoints;
 
 use super::accounts::Accounts;
 use super::cluster::{Cluster, account_of, prune};
+use super::keys::{Keys, Rules};
 use super::lease::{self, Keeper, Leases};
 use super::memory::Memory;
 use super::pass::{After, pass};
@@ -38,8 +39,8 @@ const AT_LATEST: Duration = Duration::from_secs(15);
 pub struct Settings {
     /// Which namespace; none: all of them.
     pub namespace: Option<String>,
-    /// Which hosts may be called.
-    pub allowed: AllowedEndpoints,
+    /// Which hosts may be called, and who may use the operator's own identity.
+    pub rules: Rules,
     /// How often things are read and written.
     pub cadences: Cadences,
     /// How owners are elected.
@@ -83,7 +84,7 @@ pub async fn run(kube: kube::Client, settings: Settings) {
 
     let reporter = Reporter { controller: "fota".to_owned(), instance: std::env::var("HOSTNAME").ok() };
     let leases = Arc::new(Leases::new(settings.lease.duration));
-    let accounts = Accounts::new(kube.clone(), account_store, settings.allowed.clone(), leases);
+    let accounts = Accounts::new(kube.clone(), account_store, Keys::new(settings.rules.clone()), leases);
     let recorder = Recorder::new(kube.clone(), reporter);
     let cluster = Arc::new(Cluster::new(kube.clone(), store.clone(), accounts, recorder));
     let memory = Arc::new(Memory::default());
@@ -97,14 +98,18 @@ pub async fn run(kube: kube::Client, settings: Settings) {
     let users = store.clone();
     let context = Arc::new(Context { cluster, memory, cadences: settings.cadences });
     info!("the controller starts");
-    Controller::for_stream(changes, store)
+    let unready = asked_before(store.clone());
+    let controller = Controller::for_stream(changes, store)
         .with_config(ControllerConfig::default().concurrency(CONCURRENCY))
         .watches_stream(account_events, move |account: OTAAccount| users_of(&users, &account))
         .reconcile_on(woken)
         .shutdown_on_signal()
         .run(reconcile, |_, _, _| Action::requeue(PAUSE), context)
-        .for_each(|_| std::future::ready(()))
-        .await;
+        .for_each(|_| std::future::ready(()));
+    tokio::select! {
+        () = controller => {}
+        () = unready => {}
+    }
     poller.abort();
     readiness.abort();
     // Last: whatever was under way has ended, and another replica may begin.
@@ -113,6 +118,24 @@ pub async fn run(kube: kube::Client, settings: Settings) {
         warn!("the Leases were not released; the others wait until they expire");
     }
     info!("the controller stopped");
+}
+
+/// Ends when this process is asked to end before the first list of rollouts is here. Nothing has been done then, and the
+/// controller would wait for ever: it reads no more, and what it waits for is that list.
+async fn asked_before(rollouts: reflector::Store<FirmwareRollout>) {
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => _ = signal.recv().await,
+            // The controller listens, too, and says so.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        // Once it is filled, or can never be, the end is the controller's.
+        _ = rollouts.wait_until_ready() => std::future::pending().await,
+        () = terminated => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
 }
 
 fn api<K>(kube: &kube::Client, namespace: Option<&str>) -> Api<K>

@@ -6,6 +6,8 @@
 //! is not there.
 
 use super::*;
+use crate::rollout::call::{self, Source};
+use crate::rollout::owner;
 use crate::sabotage::{Bad, on};
 
 /// After this by the cloud's clock a create is not repeated any more: well before its timestamp expires, and before the
@@ -61,7 +63,7 @@ impl<'a> Draft<'a> {
         if self.status.phase == Some(Phase::Aborted) {
             return Err("the rollout was aborted");
         }
-        if self.status.revision.as_deref() != Some(&self.revision) {
+        if self.course() == Course::Superseded {
             return Err("the firmware changed");
         }
         let same = |a: &Account| a.sender() == claim::sender(&claim.call) && a.instance_id == claim.call.instance_id;
@@ -77,9 +79,16 @@ impl<'a> Draft<'a> {
         let stage = self.plan.iter().find(|s| s.name == claim.stage)?;
         let account = self.account().ok()?;
         let percent = claim.call.parameters.get("GrayPercent").and_then(|p| Percent::parse(p).ok());
-        let spec = &self.rollout.spec;
-        let call = claim::call(spec, stage, &claim.call.firmware_id, account, &claim.token, percent);
-        Some(Claim { call, ..claim.clone() })
+        let source = Source {
+            product_key: &self.rollout.spec.product_key,
+            source_versions: self.rollout.spec.source_versions.as_deref().unwrap_or_default(),
+            stage,
+            firmware_id: &claim.call.firmware_id,
+            account,
+            token: &claim.token,
+            percent,
+        };
+        Some(Claim { call: call::call(&source), ..claim.clone() })
     }
 
     fn withdraw(&mut self, because: &'static str) -> Decision {
@@ -113,8 +122,14 @@ impl<'a> Draft<'a> {
 
     /// Records the job that carries the claim's tag.
     fn adopt(&mut self, claim: &Claim) -> Option<Decision> {
-        let found = self.observed.lookup.found.first()?;
-        absorb::record(&mut self.status, &found.id, found.utc_create, None);
+        // Those that are known are too many, and being cancelled.
+        let known: Vec<String> = owner::known(&self.status).map(str::to_owned).collect();
+        let mut all = self.observed.lookup.found.iter().filter(|f| known.iter().all(|id| id != f.id.as_str()));
+        let oldest = all.next()?;
+        absorb::record(&mut self.status, &oldest.id, oldest.utc_create, None);
+        for other in all.filter(|f| f.live) {
+            self.note_duplicate(&other.id, &claim.stage);
+        }
         Some(wait("JobStarted", format!("the job of stage {} was found by its tag", claim.stage)))
     }
 

@@ -16,17 +16,17 @@ use crate::shared;
 /// Long enough for a machine that compiles something beside.
 pub const LIMIT: Duration = Duration::from_secs(120);
 /// One that is killed is waited for so long; short enough to be waited for often, long enough for a busy machine.
-const LEASE: &str = "5s";
+pub const LEASE: &str = "5s";
 pub const PRODUCT: &str = "a1Le6d0abcd";
-const KEY: &str = "testAccessKeyId";
-const SECRET: &str = "testAccessKeySecret";
+pub const KEY: &str = "testAccessKeyId";
+pub const SECRET: &str = "testAccessKeySecret";
 
 pub struct Scene {
     pub namespace: String,
     pub cloud: Server,
     _runtime: Runtime,
     kubeconfig: PathBuf,
-    operator: Option<Supervised>,
+    pub operator: Option<Supervised>,
 }
 
 /// What a scene's fleet has.
@@ -110,10 +110,14 @@ impl Scene {
 
     /// Starts an operator that calls itself so, beside any other that runs.
     pub fn another_operator(&self, name: &'static str, lease: &str) -> Supervised {
+        self.operator_with(name, lease, &[], &[])
+    }
+
+    /// As [`Scene::another_operator`], with variables (`NAME=value`) and flags besides.
+    pub fn operator_with(&self, name: &'static str, lease: &str, variables: &[&str], flags: &[&str]) -> Supervised {
         let dir = temporary_dir("operator").unwrap();
         let pod = format!("POD_NAME={name}");
         let arguments = [
-            &pod,
             env!("CARGO_BIN_EXE_fota"),
             "controller",
             "--kubeconfig",
@@ -128,6 +132,7 @@ impl Scene {
             "--lease-duration",
             lease,
         ];
+        let arguments = [&[pod.as_str()], variables, &arguments, flags].concat();
         Supervised::spawn(name, &dir, Path::new("/usr/bin/env"), arguments).unwrap()
     }
 

@@ -76,6 +76,7 @@ impl State {
                     name: "broad".to_owned(),
                     percent: Some(fota::api::Percent::whole(80)),
                     devices: None,
+                    group: None,
                     gate: Some(gate),
                     delivery: None,
                 });

@@ -12,6 +12,7 @@ use fota::cloud::Call;
 use fota::controller::memory::Memory;
 use fota::controller::world::{Key, World, WriteError};
 use fota::ota::calls::{self, CallContext, CancelFlags};
+use fota::ota::changing;
 use fota::ota::code::{self, Class};
 use fota::ota::limits::Limits;
 use fota::ota::outcome::{CallError, Outcome};
@@ -403,6 +404,10 @@ impl World for View {
             Err(error) if [code::JOB_ALREADY_CANCELED, code::INVALID_OTA_JOB_ID].iter().any(|c| error.is(c)) => Ok(()),
             done => done.map(|_| ()),
         }
+    }
+
+    async fn end_policy(&self, _: &FirmwareRollout, job: &JobId) -> Result<(), CallError> {
+        changing::cancel_policy(self, &CallContext::default(), job).await
     }
 
     async fn announce(&self, _: &FirmwareRollout, notes: &[Note]) {
