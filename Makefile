@@ -1,6 +1,6 @@
 # Needs rustup, a C compiler, Go, make, and util-linux (flock, setsid).
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos lint sim cluster cluster-down test-sdk fmt clean kube toolchain
+.PHONY: help demo test chaos sim lint cluster cluster-down test-sdk fmt clean kube toolchain
 
 # Asked, not assumed: CARGO_TARGET_DIR and cargo's configuration may move it.
 target = $$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')

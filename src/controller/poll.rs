@@ -23,7 +23,6 @@ use crate::rollout::observed::{
 };
 use crate::rollout::wanted::{Audit, Cadence, Wanted, WantedJob};
 use crate::rollout::{external, firmware};
-
 use crate::sabotage::{Bad, on};
 
 use super::census::{Census, Class, Counted, is_silent};

@@ -175,7 +175,6 @@ impl JobReading {
     }
 
     /// Whether a cancel was accepted that this reading does not show yet, or so lately that it may be on its way.
-    /// `now` is the monotonic clock.
     pub fn cancelled_lately(&self, now: Duration) -> bool {
         self.cancel_sent.is_some_and(|at| !self.is_after_cancel() || now.saturating_sub(at) < CANCEL_AGAIN)
     }

@@ -346,14 +346,14 @@ impl Cloud {
         self.world.job_reports(self.edition)
     }
 
-    /// Removes a job, as somebody with the right to do so might: no operation knows it any more, its devices go on.
-    pub fn forget_job(&mut self, id: &str) {
-        self.world.forget_job(id);
-    }
-
     /// A job's tasks by `TaskStatus`, as of the fleet clock's last instant; none for an unknown job.
     pub fn task_counts(&self, job_id: &str) -> Option<BTreeMap<&'static str, usize>> {
         self.world.task_counts(job_id)
+    }
+
+    /// Removes a job, as somebody with the right to do so might: no operation knows it any more, its devices go on.
+    pub fn forget_job(&mut self, id: &str) {
+        self.world.forget_job(id);
     }
 
     /// The true ledger of a product, by the fleet clock's last instant; none for an unknown product.

@@ -6,7 +6,7 @@
 //! is not there.
 
 use super::*;
-use crate::rollout::call::{Source, call};
+use crate::rollout::call::{self, Source};
 use crate::rollout::owner;
 use crate::sabotage::{Bad, on};
 
@@ -88,8 +88,7 @@ impl<'a> Draft<'a> {
             token: &claim.token,
             percent,
         };
-        let call = call(&source);
-        Some(Claim { call, ..claim.clone() })
+        Some(Claim { call: call::call(&source), ..claim.clone() })
     }
 
     fn withdraw(&mut self, because: &'static str) -> Decision {

@@ -171,8 +171,11 @@ impl<'a> Draft<'a> {
 
     /// Whether nothing follows a stage, also one that an edit has removed from the plan.
     pub(super) fn is_last(&self, name: &str) -> bool {
-        let mut stages = self.status.stages.clone();
-        stages.iter_mut().filter(|s| s.name == name).for_each(|s| s.state = StageState::Passed);
+        let over = |entry: &StageStatus| StageStatus {
+            state: if entry.name == name { StageState::Passed } else { entry.state },
+            ..entry.clone()
+        };
+        let stages: Vec<_> = self.status.stages.iter().map(over).collect();
         stage::next(&self.plan, &stages).is_none()
     }
 }

@@ -415,7 +415,9 @@ impl Checker {
             "GateFailed" => self.failing || self.aborted,
             "Aborted" => self.aborted,
             "WaitingForDevices" | "Verifying" => self.waits_for_devices(status, cloud),
-            "Completed" | "Reverted" | "NoDeviceCanUpgrade" | "CreateRefused" | "RetryListChanged" => true,
+            "Completed" | "Reverted" | "NoDeviceCanUpgrade" | "ForeignOwner" | "CreateRefused" | "RetryListChanged" => {
+                true
+            }
             _ => false,
         };
         let because = standing.message.clone();
@@ -429,7 +431,7 @@ impl Checker {
 const fn may_move(from: StageState, to: StageState) -> bool {
     use StageState as S;
     match from {
-        S::Pending => matches!(to, S::Claimed | S::Passed | S::Skipped | S::Failed | S::Aborted),
+        S::Pending => matches!(to, S::Claimed | S::Running | S::Passed | S::Skipped | S::Failed | S::Aborted),
         S::Claimed => matches!(to, S::Running | S::Pending | S::Passed),
         S::Running => matches!(to, S::Claimed | S::Soaking | S::Passed | S::Failed | S::Aborted),
         S::Soaking => matches!(to, S::Running | S::Passed | S::Failed | S::Aborted),

@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fota::api::account::Edition;
 use fota::api::{FirmwareRollout, FirmwareRolloutStatus, Signature};
 use fota::cloud::model::Response;
 use fota::cloud::{Call, Clocks, Cloud, Faults};
@@ -285,12 +284,12 @@ impl State {
             region: None,
             instance_id: None,
             access_key: digest(self.key),
+            principal: digest(self.key),
+            signature: Signature::V3,
+            edition: fota::api::account::Edition::Current,
             list_lag: self.scene.list_lag(),
             replay: self.scene.replay,
             tag_echoed: self.echoed.contains(&digest(self.key)),
-            edition: Edition::Current,
-            principal: digest(self.key),
-            signature: Signature::V1,
         })
     }
 
