@@ -128,7 +128,7 @@ pub async fn poll<A: Api>(
 /// What a failed read means for a person. Without the RequestId, which differs at every poll and would make every poll
 /// a write; the log has it.
 pub fn trouble(error: &CallError) -> Trouble {
-    tracing::warn!(%error, "a read failed");
+    tracing::warn!(request_id = error.request_id.as_deref(), %error, "a read failed");
     let refused = error.class == CodeClass::Terminal;
     let said = if error.message.is_empty() { error.code.clone() } else { format!("{}: {}", error.code, error.message) };
     Trouble {

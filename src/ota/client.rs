@@ -18,9 +18,10 @@ use super::credentials::{Credentials, hex};
 use super::endpoint::Endpoint;
 use super::limits::{Limits, Permit};
 use super::quota::Quota;
-use super::wire::{LONGEST_BODY, throttled};
-use super::{Answer, Api, NoAnswer, Operation, Request, sign};
+use super::wire::{LONGEST_BODY, refused, throttled};
+use super::{Answer, Api, Class, NoAnswer, Operation, Request, sign};
 use crate::clock;
+use crate::telemetry::Metrics;
 
 const VERB: &str = "POST";
 const VERSION: &str = "2018-01-20";
@@ -44,6 +45,7 @@ pub struct Client {
     quota: SharedQuota,
     limits: Limits,
     permit: Option<Permit>,
+    metrics: Option<Metrics>,
 }
 
 impl Client {
@@ -71,13 +73,30 @@ impl Client {
             builder = builder.no_proxy();
         }
         let http = builder.build().map_err(|e| ClientError(reason(e)))?;
-        Ok(Self { http, endpoint, credentials, quota, limits, permit: None })
+        Ok(Self { http, endpoint, credentials, quota, limits, permit: None, metrics: None })
     }
 
     /// The same, sending only what `permit` allows at that very moment.
     #[must_use]
     pub fn permitted(self, permit: Permit) -> Self {
         Self { permit: Some(permit), ..self }
+    }
+
+    /// The same, telling how long calls wait and take, and how they fail.
+    #[must_use]
+    pub fn measured(self, metrics: Metrics) -> Self {
+        Self { metrics: Some(metrics), ..self }
+    }
+
+    fn measure(&self, operation: Operation, waited: Duration, took: Option<Duration>, failed: Option<&'static str>) {
+        let Some(metrics) = &self.metrics else { return };
+        metrics.waited(operation.name(), waited);
+        if let Some(took) = took {
+            metrics.called(operation.name(), took);
+        }
+        if let Some(class) = failed {
+            metrics.refused(operation.name(), class);
+        }
     }
 
     /// Where it calls.
@@ -206,10 +225,24 @@ impl Client {
 impl Api for Client {
     async fn exchange(&self, request: &Request) -> Result<Answer, NoAnswer> {
         let operation = request.operation;
-        self.turn(operation, request.stamp.as_ref().map(|_| self.limits.patience)).await?;
-        let answer = self.send(request).await?;
+        let asked = clock::monotonic();
+        let turn = self.turn(operation, request.stamp.as_ref().map(|_| self.limits.patience)).await;
+        let sent = clock::monotonic();
+        let answer = match turn {
+            Ok(()) => self.send(request).await,
+            Err(absence) => Err(absence),
+        };
         let now = clock::monotonic();
-        if throttled(answer.http_status, &answer.body) {
+        let failed = match &answer {
+            Err(NoAnswer::NotSent(_)) => Some("NotSent"),
+            Err(NoAnswer::Lost(_)) => Some("Lost"),
+            Ok(answer) if throttled(answer.http_status, &answer.body) => Some("Throttled"),
+            Ok(answer) => refused(answer).map(Class::name),
+        };
+        let took = (failed != Some("NotSent")).then(|| now.duration_since(sent));
+        self.measure(operation, sent.duration_since(asked), took, failed);
+        let answer = answer?;
+        if failed == Some("Throttled") {
             self.quota().throttled(operation, now, answer.retry_after);
         } else {
             self.quota().succeeded(operation, now);

@@ -6,3 +6,4 @@ mod going;
 mod interrupted;
 pub mod scene;
 mod stopping;
+pub mod telemetry;

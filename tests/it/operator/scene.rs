@@ -110,6 +110,16 @@ impl Scene {
 
     /// Starts an operator that calls itself so, beside any other that runs.
     pub fn another_operator(&self, name: &'static str, lease: &str) -> Supervised {
+        self.operator_with(name, lease, &self.kubeconfig, &["--telemetry-addr=off"])
+    }
+
+    /// Starts an operator whose probes can be asked, and which logs JSON.
+    pub fn observed_operator(&self, name: &'static str, service_account: &str) -> Supervised {
+        let kubeconfig = shared().operator_kubeconfig(&self.namespace, service_account).unwrap();
+        self.operator_with(name, LEASE, &kubeconfig, &["--telemetry-addr=127.0.0.1:0", "--log-format=json"])
+    }
+
+    fn operator_with(&self, name: &'static str, lease: &str, kubeconfig: &Path, more: &[&str]) -> Supervised {
         let dir = temporary_dir("operator").unwrap();
         let pod = format!("POD_NAME={name}");
         let arguments = [
@@ -117,7 +127,7 @@ impl Scene {
             env!("CARGO_BIN_EXE_fota"),
             "controller",
             "--kubeconfig",
-            self.kubeconfig.to_str().unwrap(),
+            kubeconfig.to_str().unwrap(),
             "--namespace",
             &self.namespace,
             "--allow-insecure-endpoints",
@@ -128,6 +138,7 @@ impl Scene {
             "--lease-duration",
             lease,
         ];
+        let arguments = arguments.iter().chain(more);
         Supervised::spawn(name, &dir, Path::new("/usr/bin/env"), arguments).unwrap()
     }
 
