@@ -1,6 +1,7 @@
 //! The commands a person types. Arguments in, an exit code out; what a command does lives in the room it is about.
 
 mod crds;
+mod installed;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,6 +34,25 @@ enum Command {
     Cloud(Cloud),
     /// Print the CustomResourceDefinitions
     Crds(Crds),
+    /// Ask a URL and succeed when it answers 2xx: for `helm test`
+    #[command(hide = true)]
+    Probe(Probe),
+    /// Succeed when no rollout needs the operator any more: for `helm uninstall`
+    #[command(hide = true)]
+    Unused(Unused),
+}
+
+#[derive(Debug, clap::Args)]
+struct Probe {
+    /// http only
+    url: String,
+}
+
+#[derive(Debug, clap::Args)]
+struct Unused {
+    /// Look in this namespace only
+    #[arg(long, value_name = "NAMESPACE")]
+    namespace: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -43,6 +63,12 @@ struct Logs {
     /// What is logged: a level, or tracing's filter syntax
     #[arg(long, env = "FOTA_LOG", default_value = "info", value_name = "FILTER")]
     log: String,
+}
+
+impl Default for Logs {
+    fn default() -> Self {
+        Self { log_format: telemetry::Format::Text, log: "info".to_owned() }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -72,6 +98,9 @@ struct Controller {
     /// How long a replica that is gone without a word is waited for
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = lease_length)]
     lease_duration: Duration,
+    /// Where /livez, /readyz and /metrics are served: HOST:PORT, :PORT, or off
+    #[arg(long, value_name = "ADDRESS", default_value = ":8080")]
+    telemetry_addr: String,
     #[command(flatten)]
     logs: Logs,
 }
@@ -123,6 +152,12 @@ pub fn main() -> ExitCode {
             asynchronously(&logs, async { cloud::run(options).await.map_err(|error| error.to_string()) })
         }
         Command::Controller(controller) => asynchronously(&controller.logs, start(&controller)),
+        Command::Probe(Probe { url }) => asynchronously(&Logs::default(), installed::probe(&url)),
+        Command::Unused(Unused { namespace }) => asynchronously(&Logs::default(), async move {
+            let config = kube::Config::infer().await.map_err(|e| format!("no way to reach an API server: {e}"))?;
+            let kube = kube::Client::try_from(config).map_err(|e| format!("the API server's settings: {e}"))?;
+            installed::unused(kube, namespace.as_deref()).await
+        }),
     }
 }
 
@@ -151,7 +186,11 @@ async fn start(given: &Controller) -> Result<(), String> {
     };
     let client = client(config)?;
     let cadences = Cadences { poll: given.poll_interval, progress: given.progress_interval };
-    run(client, Settings { namespace: given.namespace.clone(), allowed, cadences, lease }).await;
+    let telemetry = match given.telemetry_addr.as_str() {
+        "off" => None,
+        address => Some(telemetry::listen(address).await.map_err(|why| format!("--telemetry-addr: {why}"))?),
+    };
+    run(client, Settings { namespace: given.namespace.clone(), allowed, cadences, lease }, telemetry).await;
     Ok(())
 }
 

@@ -12,6 +12,7 @@ mod harness;
 mod demo_bar;
 
 mod control_plane;
+mod installed;
 mod lease;
 mod leftovers;
 mod operator;
