@@ -19,7 +19,7 @@ use super::endpoint::Endpoint;
 use super::limits::{Limits, Permit};
 use super::quota::Quota;
 use super::wire::{LONGEST_BODY, refused, throttled};
-use super::{Answer, Api, Class, NoAnswer, Operation, Request, sign};
+use super::{Answer, Api, Class, NoAnswer, Operation, Request, Sender, sign};
 use crate::clock;
 use crate::telemetry::Metrics;
 
@@ -107,6 +107,15 @@ impl Client {
     /// With which key.
     pub fn credentials(&self) -> &Credentials {
         &self.credentials
+    }
+
+    /// What it signs as.
+    pub fn sender(&self) -> Sender {
+        Sender {
+            endpoint: self.endpoint.url().to_string(),
+            region: self.endpoint.region().map(str::to_owned),
+            access_key: self.credentials.digest(),
+        }
     }
 
     fn quota(&self) -> MutexGuard<'_, Quota> {
@@ -225,6 +234,9 @@ impl Client {
 impl Api for Client {
     async fn exchange(&self, request: &Request) -> Result<Answer, NoAnswer> {
         let operation = request.operation;
+        if request.stamp.as_ref().is_some_and(|stamp| stamp.sender != self.sender()) {
+            return Err(NoAnswer::NotSent("the account has other keys or another endpoint by now".to_owned()));
+        }
         let asked = clock::monotonic();
         let turn = self.turn(operation, request.stamp.as_ref().map(|_| self.limits.patience)).await;
         let sent = clock::monotonic();
@@ -363,8 +375,9 @@ mod tests {
         Request { operation: Operation::CreateOTAStaticUpgradeJob, parameters, stamp }
     }
 
-    fn stamp() -> Option<Stamp> {
-        Some(Stamp { nonce: "0123456789abcdef".into(), at: "2026-01-02T03:04:05.678Z".parse().unwrap() })
+    fn stamp(client: &Client) -> Option<Stamp> {
+        let at = "2026-01-02T03:04:05.678Z".parse().unwrap();
+        Some(Stamp { nonce: "0123456789abcdef".into(), at, sender: client.sender() })
     }
 
     fn ok(_: usize) -> Response<Body> {
@@ -411,7 +424,7 @@ mod tests {
         let cloud = Cloud::start(ok).await;
         let client = client(cloud.port, Limits::default());
         for _ in 0..2 {
-            client.exchange(&request(&[("FirmwareId", "f")], stamp())).await.unwrap();
+            client.exchange(&request(&[("FirmwareId", "f")], stamp(&client))).await.unwrap();
         }
         for _ in 0..2 {
             client.exchange(&request(&[("FirmwareId", "f")], None)).await.unwrap();
@@ -421,6 +434,23 @@ mod tests {
         assert!(queries[0].contains("SignatureNonce=0123456789abcdef&"));
         assert!(queries[0].contains("Timestamp=2026-01-02T03%3A04%3A05Z&"));
         assert_ne!(queries[2], queries[3]);
+    }
+
+    #[tokio::test]
+    async fn a_stamped_request_of_another_sender_is_not_sent() {
+        let cloud = Cloud::start(ok).await;
+        let client = client(cloud.port, Limits::default());
+        let sender = client.sender();
+        for other in [
+            Sender { access_key: "other".into(), ..sender.clone() },
+            Sender { endpoint: "http://127.0.0.1/".into(), ..sender.clone() },
+            Sender { region: None, ..sender },
+        ] {
+            let stamp = stamp(&client).map(|stamp| Stamp { sender: other, ..stamp });
+            let result = client.exchange(&request(&[], stamp)).await;
+            assert!(matches!(&result, Err(NoAnswer::NotSent(why)) if why.contains("other keys")), "{result:?}");
+        }
+        assert_eq!(cloud.queries(), [""; 0]);
     }
 
     #[tokio::test]
@@ -459,7 +489,7 @@ mod tests {
     async fn silence_is_lost_and_names_no_url() {
         let cloud = Cloud::start(ok).await;
         let client = client(cloud.port, Limits { total: Duration::from_millis(200), ..Limits::default() });
-        match client.exchange(&request(&[("Stall", "1")], stamp())).await {
+        match client.exchange(&request(&[("Stall", "1")], stamp(&client))).await {
             Err(NoAnswer::Lost(why)) => {
                 assert!(why.contains("timed out"), "{why}");
                 assert!(!why.contains("Signature") && !why.contains("CAIS"), "{why}");
@@ -475,7 +505,7 @@ mod tests {
         let limits = Limits { stamped: Duration::from_secs(3), ..Limits::default() };
         let client = client(cloud.port, limits).permitted(Permit::new(|longest| longest < Duration::from_secs(3)));
         client.exchange(&request(&[], None)).await.unwrap();
-        let result = client.exchange(&request(&[], stamp())).await;
+        let result = client.exchange(&request(&[], stamp(&client))).await;
         assert!(matches!(&result, Err(NoAnswer::NotSent(why)) if why.contains("replica")), "{result:?}");
         assert_eq!(cloud.queries().len(), 1);
     }
@@ -484,7 +514,8 @@ mod tests {
     async fn a_refused_connection_is_not_sent() {
         // A port that was free a moment ago.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        match client(port, Limits::default()).exchange(&request(&[], stamp())).await {
+        let client = client(port, Limits::default());
+        match client.exchange(&request(&[], stamp(&client))).await {
             Err(NoAnswer::NotSent(why)) => assert!(!why.contains("Signature"), "{why}"),
             other => panic!("{other:?}"),
         }
@@ -500,7 +531,8 @@ mod tests {
                 stream.try_read(&mut [0; 16]).unwrap();
             }
         });
-        let result = client(port, Limits::default()).exchange(&request(&[], stamp())).await;
+        let client = client(port, Limits::default());
+        let result = client.exchange(&request(&[], stamp(&client))).await;
         assert!(matches!(result, Err(NoAnswer::Lost(_))), "{result:?}");
     }
 
@@ -533,7 +565,7 @@ mod tests {
         let client = client(cloud.port, Limits { patience: Duration::from_millis(100), ..Limits::default() });
         client.exchange(&request(&[], None)).await.unwrap();
         let refused = clock::monotonic();
-        let result = client.exchange(&request(&[], stamp())).await;
+        let result = client.exchange(&request(&[], stamp(&client))).await;
         assert!(matches!(&result, Err(NoAnswer::NotSent(why)) if why.contains("quota")), "{result:?}");
         client.exchange(&request(&[], None)).await.unwrap();
         assert!(refused.elapsed() >= Duration::from_millis(900), "{:?}", refused.elapsed());

@@ -57,13 +57,26 @@ pub struct Request {
     pub stamp: Option<Stamp>,
 }
 
-/// The two parameters that make a signed request repeatable.
+/// What makes a signed request repeatable: its two parameters that are otherwise new each time, and who sends it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamp {
     /// `SignatureNonce`.
     pub nonce: String,
     /// `Timestamp`, whole seconds on the wire.
     pub at: Timestamp,
+    /// Nobody else sends it: by other keys, or to another place, it would be another request.
+    pub sender: Sender,
+}
+
+/// Whose requests go where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sender {
+    /// The URL that is called.
+    pub endpoint: String,
+    /// RegionId, if known.
+    pub region: Option<String>,
+    /// Digest of the access key id.
+    pub access_key: String,
 }
 
 /// An answer as it arrived: any HTTP status, not yet judged.
@@ -94,7 +107,8 @@ pub enum NoAnswer {
 
 /// Somebody who answers OTA calls.
 pub trait Api: Send + Sync {
-    /// Performs one signed exchange. Implementations enforce a timeout and the account's quota.
+    /// Performs one signed exchange. Implementations enforce a timeout and the account's quota, and send no stamped
+    /// request that is another sender's.
     fn exchange(&self, request: &Request) -> impl Future<Output = Result<Answer, NoAnswer>> + Send;
 }
 

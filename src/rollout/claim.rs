@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::api::rollout::Overwrite;
 use crate::api::status::{Call, Claim, DeviceList, StageKind};
 use crate::api::{FirmwareRolloutSpec, Percent, TAG_KEY, Time};
-use crate::ota::{Operation, Params, Request, Stamp};
+use crate::ota::{Operation, Params, Request, Sender, Stamp};
 
 use super::observed::Account;
 use super::revision;
@@ -135,6 +135,11 @@ pub fn call(
     }
 }
 
+/// Who may send a call: by anybody else's keys it would be another request, which no gateway takes for a copy.
+pub fn sender(call: &Call) -> Sender {
+    Sender { endpoint: call.endpoint.clone(), region: call.region.clone(), access_key: call.access_key.clone() }
+}
+
 /// The request that a claim means, from the claim alone plus the names that reproduce its digest. None: they do not,
 /// or the claim was written by a version that knew other operations.
 pub fn request(claim: &Claim, devices: &[String]) -> Option<Request> {
@@ -149,7 +154,7 @@ pub fn request(claim: &Claim, devices: &[String]) -> Option<Request> {
     Some(Request {
         operation,
         parameters,
-        stamp: Some(Stamp { nonce: nonce(&claim.token, claim.epoch), at: claim.at.0 }),
+        stamp: Some(Stamp { nonce: nonce(&claim.token, claim.epoch), at: claim.at.0, sender: sender(&claim.call) }),
     })
 }
 

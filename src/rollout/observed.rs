@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use crate::api::status::{JobView, Ledger};
 use crate::api::{Replay, Span, Time};
+use crate::ota::Sender;
 use crate::ota::code::{self, Class};
 use crate::ota::firmware::Firmware;
 use crate::ota::id::JobId;
@@ -66,6 +67,11 @@ pub struct Account {
 }
 
 impl Account {
+    /// Whose requests its calls are.
+    pub fn sender(&self) -> Sender {
+        Sender { endpoint: self.endpoint.clone(), region: self.region.clone(), access_key: self.access_key.clone() }
+    }
+
     /// Names what findings about the account speak of: endpoint, instance and access key. Of another subject they prove
     /// nothing.
     pub fn subject(&self) -> String {

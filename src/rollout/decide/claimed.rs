@@ -63,11 +63,8 @@ impl<'a> Draft<'a> {
         if self.status.revision.as_deref() != Some(&self.revision) {
             return Err("the firmware changed");
         }
-        let same = self.account().is_ok_and(|a| {
-            (&a.endpoint, &a.instance_id, &a.access_key)
-                == (&claim.call.endpoint, &claim.call.instance_id, &claim.call.access_key)
-        });
-        if !same {
+        let same = |a: &Account| a.sender() == claim::sender(&claim.call) && a.instance_id == claim.call.instance_id;
+        if !self.account().is_ok_and(same) {
             return Err("the account changed");
         }
         claim::request(claim, &self.devices_of(claim)).ok_or("the step's devices changed")

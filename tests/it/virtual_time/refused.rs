@@ -35,6 +35,19 @@ fn a_throttled_create_is_sent_again_as_it_was() {
 }
 
 #[test]
+fn keys_that_rotate_between_the_decision_and_the_send_send_nothing() {
+    let mut run = run(manifest());
+    run.state().before_create = Some(|state| {
+        state.account.as_mut().unwrap().access_key = "rotated".to_owned();
+    });
+    run.until_end();
+    run.expect_completed();
+    assert_eq!(run.status().stages[0].epoch, 2, "claimed anew, for the new keys");
+    assert_eq!(audit::creates(&run.state().cloud).len(), 5, "sent by other keys than the claim's");
+    assert_eq!(audit::accepted(&run.state().cloud).len(), 5);
+}
+
+#[test]
 fn when_no_device_fits_at_first_a_person_is_asked() {
     let mut rollout = gated(OTHER, 5);
     rollout.spec.source_versions = Some(vec!["0.9".to_owned()]);

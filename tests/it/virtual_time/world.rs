@@ -57,6 +57,8 @@ pub struct State {
     pub unclear_writes: u32,
     /// Carried out once, right after the write of the first claim.
     pub after_claim: Option<fn(&mut State)>,
+    /// Carried out once, between the decision to send a create and its being sent.
+    pub before_create: Option<fn(&mut State)>,
     /// Rates of faults that strike every call.
     pub faults: Faults,
     pub writes: usize,
@@ -95,6 +97,7 @@ impl Virtual {
             throttle_creates: 0,
             unclear_writes: 0,
             after_claim: None,
+            before_create: None,
             faults: Faults::default(),
             writes: 0,
             notes: Vec::new(),
@@ -124,6 +127,12 @@ impl State {
 
     pub fn status(&self) -> FirmwareRolloutStatus {
         self.stored.as_ref().and_then(|r| r.status.clone()).unwrap_or_default()
+    }
+
+    fn interfere(&mut self) {
+        if let Some(then) = self.before_create.take() {
+            then(self);
+        }
     }
 
     /// What a watch would bring.
@@ -263,6 +272,10 @@ impl State {
         if self.dead() {
             return Err(NoAnswer::NotSent("cut off".to_owned()));
         }
+        let account = self.account.as_ref().map(Account::sender).ok();
+        if request.stamp.as_ref().is_some_and(|stamp| Some(&stamp.sender) != account.as_ref()) {
+            return Err(NoAnswer::NotSent("other keys".to_owned()));
+        }
         self.outside += 1;
         self.advance(EXCHANGE / 2);
         let mut faults = Faults { list_lag_ms: self.cloud.faults().list_lag_ms, ..self.faults.clone() };
@@ -353,6 +366,7 @@ impl World for Virtual {
     }
 
     async fn create(&self, _: &FirmwareRollout, request: &Request) -> Outcome {
+        self.lock().interfere();
         calls::create(self, request).await
     }
 
