@@ -44,7 +44,7 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct Probe {
-    /// http only
+    /// http or https; SSL_CERT_FILE names other CA certificates than the system's
     url: String,
 }
 
