@@ -1,6 +1,6 @@
 # Needs rustup, a C compiler, Go, make, and util-linux (flock, setsid).
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint chart install.yaml image e2e cluster cluster-down fmt clean kube toolchain
+.PHONY: help demo test chaos lint chart install.yaml image e2e cluster cluster-down test-sdk fmt clean kube toolchain
 
 # Asked, not assumed: CARGO_TARGET_DIR and cargo's configuration may move it.
 target = $$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
@@ -14,6 +14,10 @@ demo: kube ## run a whole rollout here, or with EXAMPLE=bad-firmware one that is
 
 test: kube ## run every test against a real etcd and kube-apiserver
 	cargo test --locked --features sabotage
+
+chaos: kube ## kill operators at every request and stop, cut and lose all else, 20 minutes long; no job may be made twice
+	cargo build --locked --bin fota --example chaos
+	@exec "$(target)/debug/examples/chaos"
 
 lint: toolchain ## check formatting, clippy, documentation and shell scripts
 	cargo fmt --check
@@ -42,6 +46,10 @@ cluster: kube ## start the test control plane in the background and print its ku
 cluster-down: ## stop what `make cluster` started
 	cargo build --locked --example cluster
 	@exec "$(target)/debug/examples/cluster" down
+
+test-sdk: ## let the vendor's Python clients call every operation of the simulated cloud (Python 3 with venv, PyPI)
+	cargo build --locked --bin fota
+	@FOTA="$(target)/debug/fota" tests/sdk/run.sh
 
 fmt: toolchain ## format the Rust sources
 	cargo fmt

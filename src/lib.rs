@@ -5,6 +5,7 @@ pub mod cli;
 pub mod clock;
 pub mod cloud;
 pub mod controller;
+pub mod doctor;
 pub mod ota;
 pub mod rollout;
 pub mod sabotage;

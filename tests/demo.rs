@@ -16,8 +16,6 @@ mod bar;
 mod cloud;
 #[path = "demo/cluster.rs"]
 mod cluster;
-#[path = "demo/program.rs"]
-mod program;
 #[path = "demo/show.rs"]
 mod show;
 #[path = "demo/verdict.rs"]
@@ -38,9 +36,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use cloud::Admin;
 use cluster::Cluster;
+use harness::program::Program;
 use harness::supervised::{private_dir, random, temporary_dir};
 use harness::{Result, root};
-use program::Program;
 use show::{Follower, Screen, Tint};
 use verdict::Seen;
 

@@ -50,6 +50,10 @@ pub struct OTAAccountSpec {
     /// only looked up, once no copy of it can arrive any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay: Option<Replay>,
+    /// How requests are signed: V1 (HMAC-SHA1, the default, which every endpoint of this kind of API knows) or V3
+    /// (ACS3-HMAC-SHA256, which keeps an STS token out of the URL). A create that got no answer is repeated as it was signed, whatever this says by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
     /// Who shares this account's quota, and so one owner among the operator's replicas. Default: the access key id.
     /// Accounts with different keys of one cloud account should name the same group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,6 +61,28 @@ pub struct OTAAccountSpec {
     #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
         .message("must be lower-case letters, digits and '-', such as prod-shanghai"))]
     pub quota_group: Option<String>,
+    /// Which edition of the API this account is served: rules that differ are checked before a call. Default Current.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_edition: Option<Edition>,
+}
+
+/// Which edition of the API an account is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Edition {
+    /// The one that the vendor documents now.
+    Current,
+    /// The older one: tag values to 128 characters, at most 1000 devices a minute, source versions required.
+    Legacy,
+}
+
+/// How requests are signed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Signature {
+    /// HMAC-SHA1 over the parameters.
+    #[default]
+    V1,
+    /// ACS3-HMAC-SHA256 over the request, headers included.
+    V3,
 }
 
 /// What may be done about a create that got no answer.
@@ -68,14 +94,56 @@ pub enum Replay {
     Settle,
 }
 
-/// Where the access keys come from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Where the access keys come from: exactly one of these.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("(has(self.secretRef) ? 1 : 0) + (has(self.workloadIdentity) ? 1 : 0) + (has(self.operator) ? 1 : 0) == 1")
+    .message("give exactly one of secretRef, workloadIdentity and operator"))]
 #[serde(rename_all = "camelCase")]
 pub struct CredentialsSource {
     /// A Secret of the same namespace with the keys `ALIBABA_CLOUD_ACCESS_KEY_ID`, `ALIBABA_CLOUD_ACCESS_KEY_SECRET`
     /// and, for STS, `ALIBABA_CLOUD_SECURITY_TOKEN`.
-    pub secret_ref: LocalRef,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<LocalRef>,
+    /// A RAM role that trusts the operator's ServiceAccount (RRSA). Only in namespaces that the operator's flag
+    /// `--own-identity-namespaces` names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload_identity: Option<WorkloadIdentity>,
+    /// The identity in the operator's own environment. Only in namespaces that `--own-identity-namespaces` names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<OperatorIdentity>,
 }
+
+/// A RAM role whose keys are lent against the operator's OIDC token.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadIdentity {
+    /// The role, for example `acs:ram::1234567890123456:role/ota-operator`.
+    #[schemars(length(min = 1, max = 256))]
+    pub role_arn: String,
+    /// The OIDC identity provider of the cluster, for example `acs:ram::1234567890123456:oidc-provider/ack-rrsa-c0000`.
+    #[schemars(length(min = 1, max = 256))]
+    pub oidc_provider_arn: String,
+    /// What the cloud's audit calls the session. Default: `fota-` and the account's namespace and name, cut to 64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 64))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9.@_-]+$')")
+        .message("must be letters, digits and . @ _ -"))]
+    pub session_name: Option<String>,
+    /// How long keys are lent, 15m to 12h. Default 1h; the role may allow less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("!self.matches('^([0-9]{1,6}(ms|s|m|h)){1,4}$') || \
+            (duration(self) >= duration('15m') && duration(self) <= duration('12h'))")
+        .message("duration must be 15m to 12h"))]
+    pub duration: Option<Span>,
+    /// The host that lends them. Default: `sts.aliyuncs.com`, or what the operator's environment names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub sts_endpoint: Option<String>,
+}
+
+/// The identity in the operator's own environment: nothing to say about it here.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OperatorIdentity {}
 
 /// The name of an object in the same namespace. It becomes part of a URL of the API server, so nothing may be in it that
 /// would lead elsewhere.
@@ -96,7 +164,7 @@ pub struct OTAAccountStatus {
     /// `metadata.generation` that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Ready`.
+    /// `Ready`; while it is being deleted and in use also `Deleting`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -152,6 +220,18 @@ impl Diagnosis {
 
 /// Names of findings.
 pub mod finding {
+    /// Somebody who speaks the OTA API answers at the endpoint.
+    pub const ENDPOINT: &str = "Endpoint";
+    /// The cloud takes the access key.
+    pub const KEYS: &str = "Keys";
+    /// The instance id is right, or rightly missing.
+    pub const INSTANCE: &str = "Instance";
+    /// The product has packages that the account sees.
+    pub const PRODUCT: &str = "Product";
+    /// The package that was asked about is there.
+    pub const PACKAGE: &str = "Package";
+    /// The account's quota leaves room.
+    pub const QUOTA: &str = "Quota";
     /// The cloud's clock and ours agree.
     pub const CLOCK: &str = "Clock";
     /// The access key may call what rollouts call.

@@ -11,7 +11,7 @@ use super::Time;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
-    /// `Ready`, `Reconciling` or `Stalled`.
+    /// `Ready`, `Reconciling`, `Stalled`; while there is something to say: `EditsIgnored`, `Queued`.
     #[serde(rename = "type")]
     #[schemars(length(max = 64))]
     pub kind: String,
@@ -27,7 +27,7 @@ pub struct Condition {
     #[schemars(length(max = 64))]
     pub reason: String,
     /// One sentence for a person; no counters, which would make every poll a write.
-    #[schemars(length(max = 1024))]
+    #[schemars(length(max = 768))]
     pub message: String,
 }
 

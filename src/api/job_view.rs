@@ -73,3 +73,38 @@ pub struct JobView {
     #[schemars(length(max = 128))]
     pub group_name: Option<String>,
 }
+
+/// The fields of QueryOTAJob's answer, and where in a rollout's status each is shown (`…`: `status.stages[].jobs[]`).
+pub const ANSWER: &[(&str, &str)] = &[
+    ("JobId", "….id"),
+    ("FirmwareId", "status.firmware.id"),
+    ("ProductKey", "spec.productKey"),
+    ("Tags", "….token, delivery.tags; a job without our tag is not ours"),
+    ("Name", "….view.name"),
+    ("JobDesc", "….view.jobDesc"),
+    ("DestVersion", "….view.destVersion"),
+    ("JobStatus", "….view.jobStatus"),
+    ("JobType", "….view.jobType"),
+    ("SelectionType", "….view.selectionType"),
+    ("TargetSelection", "….view.targetSelection"),
+    ("UtcCreate", "….view.utcCreate"),
+    ("UtcModified", "….view.utcModified"),
+    ("UtcStartTime", "….view.utcStartTime"),
+    ("UtcEndTime", "….view.utcEndTime"),
+    ("UtcScheduleTime", "….view.utcScheduleTime"),
+    ("UtcScheduleFinishTime", "….view.utcScheduleFinishTime"),
+    ("SrcVersions", "….view.srcVersions"),
+    ("GrayPercent", "….view.grayPercent"),
+    ("DynamicMode", "….view.dynamicMode"),
+    ("RetryInterval", "….view.retryInterval"),
+    ("RetryCount", "….view.retryCount"),
+    ("TimeoutInMinutes", "….view.timeoutInMinutes"),
+    ("MaximumPerMinute", "….view.maximumPerMinute"),
+    ("OverwriteMode", "….view.overwriteMode"),
+    ("NeedPush", "….view.needPush"),
+    ("NeedConfirm", "….view.needConfirm"),
+    ("MultiModuleMode", "….view.multiModuleMode"),
+    ("DownloadProtocol", "….view.downloadProtocol"),
+    ("GroupId", "….view.groupId"),
+    ("GroupName", "….view.groupName"),
+];

@@ -10,6 +10,9 @@
 
 pub mod account;
 pub mod condition;
+pub mod delivery;
+#[cfg(test)]
+mod fuzz;
 pub mod job_view;
 pub mod percent;
 pub mod rollout;
@@ -17,7 +20,7 @@ pub mod span;
 pub mod status;
 pub mod time;
 
-pub use account::{OTAAccount, OTAAccountSpec, OTAAccountStatus, Replay};
+pub use account::{OTAAccount, OTAAccountSpec, OTAAccountStatus, Replay, Signature};
 pub use condition::Condition;
 pub use percent::Percent;
 pub use rollout::{FirmwareRollout, FirmwareRolloutSpec};
@@ -27,8 +30,12 @@ pub use time::Time;
 
 /// Field manager of everything the controller applies, and prefix of its finalizers and annotations.
 pub const FIELD_MANAGER: &str = "fota";
+/// Field manager of what `fota doctor` found, in an account's status.
+pub const DOCTOR_FIELD_MANAGER: &str = "fota-doctor";
 /// Finalizer on a rollout: held while it may have jobs whose pending tasks must be cancelled.
 pub const FINALIZER: &str = "fota.dev/jobs";
+/// Finalizer on an account: held while rollouts may have jobs in it.
+pub const IN_USE: &str = "fota.dev/in-use";
 /// Annotation, token-valued: release a deleted rollout without cancelling its jobs.
 pub const ORPHAN: &str = "fota.dev/orphan";
 /// Annotation, token-valued: start and promote nothing until `resume`.
@@ -39,7 +46,7 @@ pub const RESUME: &str = "fota.dev/resume";
 pub const ABORT: &str = "fota.dev/abort";
 /// Annotation, token-valued: try again what failed, was aborted, or needs a person's word.
 pub const RETRY: &str = "fota.dev/retry";
-/// Annotation: the JobId of a job that this rollout shall take for its own.
+/// Annotation: the JobId of a job that this rollout shall take for an unanswered create's, or over from another owner.
 pub const ADOPT: &str = "fota.dev/adopt";
 /// Key of the tag that every create carries. Users cannot set it.
 pub const TAG_KEY: &str = "fota.id";

@@ -2,15 +2,14 @@
 //!
 //! Cloud terms keep the cloud's meaning; everything else follows the Kubernetes API conventions.
 
-use std::collections::BTreeMap;
-
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::account::LocalRef;
+use super::delivery::{Delivery, VerifyDelivery};
 use super::status::FirmwareRolloutStatus;
-use super::{Percent, Span};
+use super::{Percent, Span, Time};
 
 /// Brings one firmware to the devices of one product: verification, gray steps, then everyone.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +38,43 @@ use super::{Percent, Span};
                   would also take newer devices back to this version)"),
     validation = Rule::new("has(self.verify) || has(self.gray) || has(self.full)")
         .message("give at least one of verify, gray and full"),
+    validation = Rule::new("!has(self.full) || !has(self.full.static) || !has(self.full.static.group) || !has(self.gray) || \
+            self.gray.all(g, has(g.devices) || (has(g.group) && g.group.id == self.full.static.group.id))")
+        .message("full is for one group only: a gray step may then name devices or that group, because a percent or \
+                  another group would reach devices outside of it"),
+    validation = Rule::new("!has(self.full) || !has(self.full.dynamic) || !has(self.full.dynamic.group) || !has(self.gray) || \
+            self.gray.all(g, has(g.devices))")
+        .message("full is for one dynamic group only: a gray step may then name devices only, because a percent or a static \
+                  group would reach devices outside of it"),
+    validation = Rule::new("!has(self.full) || !has(self.full.dynamic) || has(self.full.dynamic.group) || has(self.sourceVersions)")
+        .message("full.dynamic needs sourceVersions, or a group: a standing policy for any version would take devices back \
+                  to this one for ever"),
+    validation = Rule::new("!has(self.delivery) || !has(self.gray) || self.gray.all(g, !has(g.delivery) || \
+            !(has(g.delivery.multiModule) ? g.delivery.multiModule : has(self.delivery.multiModule) && self.delivery.multiModule) || \
+            (has(g.delivery.overwrite) ? g.delivery.overwrite : has(self.delivery.overwrite) ? self.delivery.overwrite : 'Never') != 'Pending')")
+        .message("with what a gray step takes from spec.delivery, it has multiModule: true and overwrite: Pending, which \
+                  exclude each other: say overwrite: Never or multiModule: false in that step"),
+    validation = Rule::new("!has(self.delivery) || !has(self.full) || !has(self.full.delivery) || \
+            !(has(self.full.delivery.multiModule) ? self.full.delivery.multiModule : has(self.delivery.multiModule) && self.delivery.multiModule) || \
+            (has(self.full.delivery.overwrite) ? self.full.delivery.overwrite : has(self.delivery.overwrite) ? self.delivery.overwrite : 'Never') != 'Pending'")
+        .message("with what full takes from spec.delivery, it has multiModule: true and overwrite: Pending, which \
+                  exclude each other: say overwrite: Never or multiModule: false in full.delivery"),
+    validation = Rule::new("!has(self.delivery) || !has(self.gray) || self.gray.all(g, !has(g.delivery) || \
+            !(has(g.delivery.retry) || has(self.delivery.retry)) || !(has(g.delivery.deviceTimeout) || has(self.delivery.deviceTimeout)) || \
+            !(has(g.delivery.deviceTimeout) ? g.delivery.deviceTimeout : self.delivery.deviceTimeout).matches('^([0-9]{1,6}(ms|s|m|h)){1,4}$') || \
+            !((has(g.delivery.retry) ? g.delivery.retry.interval : self.delivery.retry.interval) in ['0s','10m','30m','60m','1h','1440m','24h']) || \
+            duration(has(g.delivery.retry) ? g.delivery.retry.interval : self.delivery.retry.interval) < \
+            duration(has(g.delivery.deviceTimeout) ? g.delivery.deviceTimeout : self.delivery.deviceTimeout))")
+        .message("with what a gray step takes from spec.delivery, its retry.interval is not less than its deviceTimeout: \
+                  give that step a longer deviceTimeout or a shorter retry.interval"),
+    validation = Rule::new("!has(self.delivery) || !has(self.full) || !has(self.full.delivery) || \
+            !(has(self.full.delivery.retry) || has(self.delivery.retry)) || !(has(self.full.delivery.deviceTimeout) || has(self.delivery.deviceTimeout)) || \
+            !(has(self.full.delivery.deviceTimeout) ? self.full.delivery.deviceTimeout : self.delivery.deviceTimeout).matches('^([0-9]{1,6}(ms|s|m|h)){1,4}$') || \
+            !((has(self.full.delivery.retry) ? self.full.delivery.retry.interval : self.delivery.retry.interval) in ['0s','10m','30m','60m','1h','1440m','24h']) || \
+            duration(has(self.full.delivery.retry) ? self.full.delivery.retry.interval : self.delivery.retry.interval) < \
+            duration(has(self.full.delivery.deviceTimeout) ? self.full.delivery.deviceTimeout : self.delivery.deviceTimeout)")
+        .message("with what full takes from spec.delivery, its retry.interval is not less than its deviceTimeout: \
+                  give full.delivery a longer deviceTimeout or a shorter retry.interval"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct FirmwareRolloutSpec {
@@ -63,6 +99,15 @@ pub struct FirmwareRolloutSpec {
     /// Start nothing new and promote nothing. A running job goes on: the cloud has no pause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
+    /// What a new firmware does to a run under way: `Replace` (the default) stops it and cancels its pending tasks, `Queue`
+    /// lets it go on to its end first. Going back to the last completed firmware always stops it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supersede: Option<Supersede>,
+    /// What is done when somebody else cancels a job of the stage that runs, or tasks of it, or removes it: `Pause` (the
+    /// default) holds the rollout for a person, `Accept` goes on by the gate with what was decided, `Recreate` gives the
+    /// devices that did not get there another job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_external_change: Option<OnExternalChange>,
     /// What deleting this rollout does to its jobs: `Cancel` (the default) their pending tasks, or `Orphan`: leave them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
@@ -89,6 +134,26 @@ pub struct FirmwareRolloutSpec {
     /// Everyone who is left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub full: Option<Full>,
+}
+
+/// What a new firmware does to a run under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Supersede {
+    /// It is stopped, and its pending tasks are cancelled.
+    Replace,
+    /// It goes on to its end, with the steps that it was started with.
+    Queue,
+}
+
+/// What is done when somebody else changes a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnExternalChange {
+    /// Hold, and ask a person.
+    Pause,
+    /// Count what happened, and go on by the gate.
+    Accept,
+    /// Another attempt of the stage, once for each job.
+    Recreate,
 }
 
 /// What deleting a rollout does to its jobs.
@@ -120,71 +185,6 @@ pub struct FirmwareRef {
     pub module: Option<String>,
 }
 
-/// How an upgrade job reaches its devices.
-#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[x_kube(validation = Rule::new("!has(self.retry) || !has(self.deviceTimeout) || \
-        !self.deviceTimeout.matches('^([0-9]{1,6}(ms|s|m|h)){1,4}$') || !(self.retry.interval in ['0s','10m','30m','60m','1h','1440m','24h']) || \
-        duration(self.retry.interval) < duration(self.deviceTimeout)")
-    .message("retry.interval must be less than deviceTimeout: the cloud refuses it otherwise"))]
-#[serde(rename_all = "camelCase")]
-pub struct Delivery {
-    /// MaximumPerMinute: devices pushed to per minute, 10..=1000. Default 1000.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 10, max = 1000))]
-    pub maximum_per_minute: Option<i32>,
-    /// TimeoutInMinutes, 1m..=24h, whole minutes. Starts at a device's first progress report. Default: none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("!self.matches('^([0-9]{1,6}(ms|s|m|h)){1,4}$') || \
-            (duration(self) >= duration('1m') && duration(self) <= duration('24h') && duration(self).getSeconds() % 60 == 0)")
-        .message("deviceTimeout must be 1m to 24h in whole minutes"))]
-    pub device_timeout: Option<Span>,
-    /// Automatic retries of failed devices. Default: none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry: Option<Retry>,
-    /// OverwriteMode. Default Never.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub overwrite: Option<Overwrite>,
-    /// Tag.N: pushed to the devices, so nothing secret belongs in them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("maxProperties" = 9), transform = bound_tag_values)]
-    #[x_kube(
-        validation = Rule::new("self.all(k, k.matches('^[A-Za-z0-9.]{1,30}$'))")
-            .message("a tag's key must be 1 to 30 letters, digits or dots"),
-        validation = Rule::new("!('fota.id' in self)").message("the tag fota.id is the operator's own; choose another key"),
-        validation = Rule::new("self.all(k, size(self[k]) > 0)").message("a tag's value must not be empty"),
-        validation = Rule::new("self.map(k, size(k) + size(self[k])).sum() <= 4063")
-            .message("keys and values of all tags together must not exceed 4063 characters"),
-    )]
-    pub tags: Option<BTreeMap<String, String>>,
-}
-
-/// The cloud's bound on one tag's value (ota-api: section 5.1).
-fn bound_tag_values(schema: &mut schemars::Schema) {
-    schema.insert("additionalProperties".into(), serde_json::json!({"type": "string", "maxLength": 1024}));
-}
-
-/// RetryInterval and RetryCount.
-#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Retry {
-    /// How often: 1, 2 or 5.
-    #[x_kube(validation = Rule::new("self in [1, 2, 5]").message("retry.count must be 1, 2 or 5"))]
-    pub count: i32,
-    /// How long after a failure: 0s, 10m, 30m, 1h or 24h.
-    #[x_kube(validation = Rule::new("self in ['0s','10m','30m','60m','1h','1440m','24h']")
-        .message("retry.interval must be one of 0s, 10m, 30m, 1h, 24h"))]
-    pub interval: Span,
-}
-
-/// What happens to a device's earlier task that has not ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Overwrite {
-    /// The earlier task stays; the device's new task fails at once (a conflict).
-    Never,
-    /// An earlier task that is still pending is cancelled; a running one never is.
-    Pending,
-}
-
 /// The verification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -192,12 +192,15 @@ pub struct Verify {
     /// TargetDeviceName.N: test devices of the product.
     #[schemars(length(min = 1, max = 10), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
     pub devices: Vec<String>,
+    /// Overrides of `spec.delivery`, field by field, as far as a verification takes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<VerifyDelivery>,
 }
 
 /// One gray step.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[x_kube(validation = Rule::new("has(self.percent) != has(self.devices)")
-    .message("a gray step has exactly one of percent (cumulative share of the fleet) and devices (names)"))]
+#[x_kube(validation = Rule::new("[has(self.percent), has(self.devices), has(self.group)].filter(x, x).size() == 1")
+    .message("a gray step has exactly one of percent (cumulative share of the fleet), devices (names) and group"))]
 #[serde(rename_all = "camelCase")]
 pub struct GrayStep {
     /// Its name, unique in the rollout.
@@ -219,6 +222,9 @@ pub struct GrayStep {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 200), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
     pub devices: Option<Vec<String>>,
+    /// The devices of a static group instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Group>,
     /// What must hold before the NEXT stage may start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<Gate>,
@@ -253,12 +259,17 @@ pub struct Gate {
 }
 
 /// The last stage.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("has(self.static) != has(self.dynamic)")
+    .message("full has exactly one of static (one job for everyone who is left: write static: {}) and dynamic (a standing policy)"))]
 #[serde(rename_all = "camelCase")]
 pub struct Full {
     /// One static job for everyone who is left.
-    #[serde(rename = "static")]
-    pub fixed: StaticFull,
+    #[serde(default, rename = "static", skip_serializing_if = "Option::is_none")]
+    pub fixed: Option<StaticFull>,
+    /// A standing policy instead: it also takes devices that match later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dynamic: Option<DynamicFull>,
     /// When it counts as done. Devices that are offline stay queued and never finish.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<Gate>,
@@ -267,7 +278,61 @@ pub struct Full {
     pub delivery: Option<Delivery>,
 }
 
-/// TargetSelection ALL.
+/// One static job: TargetSelection ALL, or GROUP.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct StaticFull {}
+pub struct StaticFull {
+    /// Only the devices of a static group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Group>,
+    /// When the job starts and ends. Absent: at once, and never by the clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
+}
+
+/// CreateOTADynamicUpgradeJob: devices that match are given the package until the policy is cancelled.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DynamicFull {
+    /// DynamicMode. Default Always.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<DynamicMode>,
+    /// When the policy is cancelled. Absent: new firmware, or deleting the rollout, ends it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
+    /// Only the devices of a dynamic group, whatever their version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Group>,
+}
+
+/// Which devices a policy takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DynamicMode {
+    /// Those that match now, and those that match later.
+    Always,
+    /// Only those that report a new version after the policy was made.
+    OnReport,
+}
+
+/// A device group of the instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Group {
+    /// GroupId.
+    #[schemars(length(min = 1, max = 128))]
+    pub id: String,
+}
+
+/// When a static job runs. What depends on the clock is judged when the stage is reached: the start has to be 5 minutes
+/// to 7 days ahead then.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("!has(self.finish) || (self.finish - self.start >= duration('1h') && self.finish - self.start <= duration('720h'))")
+    .message("schedule.finish must be 1 hour to 30 days after schedule.start"))]
+#[serde(rename_all = "camelCase")]
+pub struct Schedule {
+    /// ScheduleTime.
+    pub start: Time,
+    /// ScheduleFinishTime: tasks that have not ended by then are cancelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finish: Option<Time>,
+}

@@ -6,6 +6,11 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+/// Most digits of one number: 999,999,999 h are 114,000 years.
+const MOST_DIGITS: usize = 9;
+/// Longest text, in bytes.
+const LONGEST_TEXT: usize = 64;
+
 /// A length of time, zero or more. Keeps the user's spelling, so that what was written is what is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Span {
@@ -20,6 +25,11 @@ impl Span {
     /// A sentence that says what to write instead.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || format!("{text:?} is not a duration: write for example 90s, 30m or 168h (no days)");
+        // The parser panics at numbers beyond any length of time.
+        let long = text.split(|c: char| !c.is_ascii_digit()).any(|digits| digits.len() > MOST_DIGITS);
+        if long || text.len() > LONGEST_TEXT {
+            return Err(wrong());
+        }
         let parsed: kube::core::Duration = text.parse().map_err(|_| wrong())?;
         if text.is_empty() || parsed.is_negative() {
             return Err(wrong());
@@ -97,7 +107,7 @@ mod tests {
             assert_eq!(span.length(), Duration::from_secs(seconds));
             assert_eq!(span.to_string(), text);
         }
-        for text in ["7d", "", "5", "-5m", "1 h"] {
+        for text in ["7d", "", "5", "-5m", "1 h", "5200000000000000h", &"9h".repeat(40)] {
             assert!(Span::parse(text).is_err(), "{text}");
         }
         assert!(Span::parse("7d").unwrap_err().contains("no days"));

@@ -9,7 +9,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, Percent, Span, Time};
+use super::{Condition, Percent, Signature, Span, Time};
 
 pub use super::job_view::JobView;
 
@@ -63,6 +63,23 @@ pub struct FirmwareRolloutStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 24), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub stages: Vec<StageStatus>,
+    /// Jobs that carry the tag of a part of this rollout which has another job: their pending tasks are cancelled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
+    pub duplicates: Vec<Duplicate>,
+    /// JobIds beside the run's own that are left alone: jobs of this object's earlier runs, and those of other owners that
+    /// a person said to go on beside.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(max = 128)))]
+    pub beside: Vec<String>,
+    /// Policies of earlier runs that stand until this run's firmware has its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
+    pub standing: Vec<StandingPolicy>,
+    /// Why the last value of `fota.dev/adopt` was not obeyed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub adopt_refused: Option<String>,
     /// The last run that completed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_completed: Option<LastCompleted>,
@@ -159,6 +176,10 @@ pub struct PinnedFirmware {
 pub struct Effective {
     /// The account's `listLag`.
     pub list_lag: Span,
+    /// SrcVersion.N of the run's jobs; none: any version.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10), inner(length(max = 64)))]
+    pub source_versions: Vec<String>,
     /// Settings of the stages.
     #[schemars(length(max = 24), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub stages: Vec<EffectiveStage>,
@@ -186,6 +207,14 @@ pub struct EffectiveStage {
     pub soak: Span,
     /// When a device counts as silent.
     pub silent_after: Span,
+    /// Hash of whom it targets, as declared; once it has started: as it was started with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub targets: Option<String>,
+    /// Hash of its delivery, as declared; once it has started: as it was started with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub delivery: Option<String>,
 }
 
 /// Devices by class; each counts once, in the first class that fits.
@@ -307,7 +336,7 @@ pub struct Next {
     pub earliest: Option<Time>,
     /// Everything that is still missing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), inner(length(max = 256)))]
+    #[schemars(length(max = 8), inner(length(max = 160)))]
     pub missing: Vec<String>,
 }
 
@@ -343,6 +372,35 @@ pub struct Claim {
     pub call: Call,
 }
 
+/// The dynamic job of an earlier run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StandingPolicy {
+    /// JobId.
+    #[schemars(length(max = 128))]
+    pub id: String,
+    /// The run that made it.
+    pub run: i64,
+    /// The version that it gives.
+    #[schemars(length(max = 64))]
+    pub version: String,
+}
+
+/// A job that there should not be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Duplicate {
+    /// JobId.
+    #[schemars(length(max = 128))]
+    pub id: String,
+    /// The stage whose tag it carries.
+    #[schemars(length(max = 64))]
+    pub stage: String,
+    /// None of its tasks is in a state that is cancelled.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
+}
+
 /// One create call, complete but for its signature and device names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -373,6 +431,9 @@ pub struct Call {
     /// Digest of the access key id.
     #[schemars(length(max = 32))]
     pub access_key: String,
+    /// How it is signed; absent in claims of versions that knew V1 only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
 }
 
 /// Device names by digest.
@@ -454,8 +515,12 @@ pub enum StageKind {
     Percent,
     /// Named devices.
     Devices,
+    /// A device group.
+    Group,
     /// Everyone who is left.
     Full,
+    /// A standing policy.
+    Dynamic,
 }
 
 /// States of a stage. Legal transitions: `rollout::stage`.
@@ -547,9 +612,30 @@ pub struct JobStatus {
     /// Tasks that changed state while they were counted; `counts` has them as in progress. No gate passes on such counts.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub moving: i64,
-    /// What QueryOTAJob last answered.
+    /// Its tasks that were never pushed are being cancelled by us, or were: written before the first cancel is sent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drained: bool,
+    /// The cloud does not know it any more; what was open in it counts as cancelled.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gone: bool,
+    /// How much of what somebody else cancelled in it was accepted, by a person or by `onExternalChange`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<AcceptedChange>,
+    /// What QueryOTAJob last answered: in full of each stage's last one or two jobs, the eight youngest in all; of other
+    /// jobs of a stage's present attempt in brief.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub view: Option<JobView>,
+}
+
+/// What somebody else did to a job, accepted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AcceptedChange {
+    /// Tasks that were cancelled by then.
+    pub cancelled: i64,
+    /// The job as a whole was cancelled or gone by then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature

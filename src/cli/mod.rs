@@ -1,7 +1,10 @@
 //! The commands a person types. Arguments in, an exit code out; what a command does lives in the room it is about.
 
+mod connect;
 mod crds;
+mod doctor;
 mod installed;
+mod mapping;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,13 +13,18 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::api::Span;
+use crate::controller::keys::{Namespaces, Rules};
 use crate::controller::lease;
 use crate::controller::poller::Cadences;
 use crate::controller::run::{Settings, run};
+use crate::ota::credentials::environment::Environment;
 use crate::ota::endpoint::AllowedEndpoints;
 use crate::{cloud, telemetry};
 
+use connect::{Connect, client};
+
 pub use crds::manifests;
+pub use mapping::api_mapping;
 
 /// Firmware rollouts over Alibaba Cloud IoT Platform's OTA jobs.
 #[derive(Debug, Parser)]
@@ -32,6 +40,8 @@ enum Command {
     Controller(Controller),
     /// Run a simulated OTA cloud, for tests and rehearsals
     Cloud(Cloud),
+    /// Find out which assumptions about the cloud hold on an account
+    Doctor(Box<doctor::Doctor>),
     /// Print the CustomResourceDefinitions
     Crds(Crds),
     /// Ask a URL and succeed when it answers 2xx: for `helm test`
@@ -55,7 +65,7 @@ struct Unused {
     namespace: Option<String>,
 }
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 struct Logs {
     /// How logs are written
     #[arg(long, value_enum, default_value_t = telemetry::Format::Text)]
@@ -73,18 +83,18 @@ impl Default for Logs {
 
 #[derive(Debug, clap::Args)]
 struct Controller {
-    /// Kubeconfig; default: $KUBECONFIG, ~/.kube/config, or the pod's ServiceAccount
-    #[arg(long, value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    connect: Connect,
     /// Watch this namespace only
     #[arg(long, value_name = "NAMESPACE")]
     namespace: Option<String>,
-    /// Hosts that may be called, `*.` for any subdomain
+    /// Namespaces whose OTAAccounts may use the operator's own identity: roles that trust its ServiceAccount
+    /// (workloadIdentity) and the keys in its environment (operator); `*` for all
+    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',')]
+    own_identity_namespaces: Vec<String>,
+    /// Hosts that the operator's own identity may go to, `*.` for any subdomain; also the one that lends a role's keys
     #[arg(long, value_name = "PATTERN", value_delimiter = ',', default_value = "*.aliyuncs.com")]
-    allowed_endpoints: Vec<String>,
-    /// Also allow plain http and any host: for a simulated cloud only
-    #[arg(long)]
-    allow_insecure_endpoints: bool,
+    own_identity_endpoints: Vec<String>,
     /// Time between two polls of a rollout that runs
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = length)]
     poll_interval: Duration,
@@ -139,7 +149,15 @@ pub fn main() -> ExitCode {
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         return fail("the TLS provider was installed twice");
     }
-    match Line::parse().command {
+    let line = match Line::try_parse() {
+        Ok(line) => line,
+        Err(what) => {
+            // Help and version go to stdout and are no failure. 1, not clap's 2, which `fota doctor` has a meaning for.
+            let _ = what.print();
+            return if what.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    match line.command {
         Command::Crds(Crds { write: None }) => match crds::print() {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => fail(&why),
@@ -149,34 +167,43 @@ pub fn main() -> ExitCode {
             Err(why) => fail(&why),
         },
         Command::Cloud(Cloud { options, logs }) => {
-            asynchronously(&logs, async { cloud::run(options).await.map_err(|error| error.to_string()) })
+            asynchronously(&logs, async { cloud::run(options).await.map_err(|e| e.to_string()).map(success) })
         }
-        Command::Controller(controller) => asynchronously(&controller.logs, start(&controller)),
-        Command::Probe(Probe { url }) => asynchronously(&Logs::default(), installed::probe(&url)),
+        Command::Controller(controller) => {
+            asynchronously(&controller.logs, async { start(&controller).await.map(success) })
+        }
+        Command::Doctor(doctor) => {
+            let logs = doctor.logs.clone();
+            asynchronously(&logs, doctor::examine(*doctor))
+        }
+        Command::Probe(Probe { url }) => {
+            asynchronously(&Logs::default(), async move { installed::probe(&url).await.map(success) })
+        }
         Command::Unused(Unused { namespace }) => asynchronously(&Logs::default(), async move {
-            let config = kube::Config::infer().await.map_err(|e| format!("no way to reach an API server: {e}"))?;
-            let kube = kube::Client::try_from(config).map_err(|e| format!("the API server's settings: {e}"))?;
-            installed::unused(kube, namespace.as_deref()).await
+            let kube = client(Connect::default().config().await?)?;
+            installed::unused(kube, namespace.as_deref()).await.map(success)
         }),
     }
 }
 
+fn success((): ()) -> ExitCode {
+    ExitCode::SUCCESS
+}
+
 async fn start(given: &Controller) -> Result<(), String> {
-    let allowed = AllowedEndpoints::new(&given.allowed_endpoints, given.allow_insecure_endpoints)
-        .map_err(|error| format!("--allowed-endpoints: {error}"))?;
-    let config = match &given.kubeconfig {
-        Some(path) => {
-            let file = kube::config::Kubeconfig::read_from(path).map_err(|e| format!("{}: {e}", path.display()))?;
-            kube::Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default())
-                .await
-                .map_err(|e| format!("{}: {e}", path.display()))?
-        }
-        None => kube::Config::infer().await.map_err(|e| format!("no way to reach an API server: {e}"))?,
+    let allowed = given.connect.allowed()?;
+    let insecure = given.connect.allow_insecure_endpoints;
+    let own_endpoints = AllowedEndpoints::listed(&given.own_identity_endpoints, insecure)
+        .map_err(|error| format!("--own-identity-endpoints: {error}"))?;
+    let rules = Rules {
+        allowed,
+        own_endpoints,
+        own_namespaces: Namespaces::new(&given.own_identity_namespaces),
+        environment: Environment::read(|name| std::env::var(name).ok()),
     };
+    let config = given.connect.config().await?;
     // The pod's own namespace, or the one that the kubeconfig's context names.
     let own = config.default_namespace.clone();
-    let client =
-        |config: kube::Config| kube::Client::try_from(config).map_err(|e| format!("the API server's settings: {e}"));
     let mut once = config.clone();
     once.default_retry = false;
     let lease = lease::Settings {
@@ -190,11 +217,11 @@ async fn start(given: &Controller) -> Result<(), String> {
         "off" => None,
         address => Some(telemetry::listen(address).await.map_err(|why| format!("--telemetry-addr: {why}"))?),
     };
-    run(client, Settings { namespace: given.namespace.clone(), allowed, cadences, lease }, telemetry).await;
+    run(client, Settings { namespace: given.namespace.clone(), rules, cadences, lease }, telemetry).await;
     Ok(())
 }
 
-fn asynchronously(logs: &Logs, work: impl Future<Output = Result<(), String>>) -> ExitCode {
+fn asynchronously(logs: &Logs, work: impl Future<Output = Result<ExitCode, String>>) -> ExitCode {
     if let Err(why) = telemetry::start(logs.log_format, &logs.log) {
         return fail(&format!("--log: {why}"));
     }
@@ -203,7 +230,7 @@ fn asynchronously(logs: &Logs, work: impl Future<Output = Result<(), String>>) -
         Err(error) => return fail(&format!("no threads: {error}")),
     };
     match runtime.block_on(work) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(why) => fail(&why),
     }
 }

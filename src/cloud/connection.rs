@@ -16,25 +16,26 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// A listener whose connections can be cut.
 #[derive(Debug)]
-pub(super) struct CuttableListener(pub(super) TcpListener);
+pub struct CuttableListener(pub TcpListener);
 
 /// A connection that writes nothing more once it is cut.
 #[derive(Debug)]
-pub(super) struct Cuttable {
+pub struct Cuttable {
     stream: TcpStream,
     cut: Arc<AtomicBool>,
 }
 
 /// Who is connected, and the means to cut it.
 #[derive(Debug, Clone)]
-pub(super) struct Peer {
-    pub(super) address: SocketAddr,
+pub struct Peer {
+    /// Its address.
+    pub address: SocketAddr,
     cut: Arc<AtomicBool>,
 }
 
 impl Peer {
     /// Drops the connection in place of the next answer.
-    pub(super) fn cut(&self) {
+    pub fn cut(&self) {
         self.cut.store(true, Ordering::SeqCst);
     }
 }

@@ -3,6 +3,7 @@
 //! Here belong the rates and their bounds. When a fault strikes is decided in [`super::model`], by the seed.
 
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 
 /// What goes wrong at present. Rates are shares, 0..1.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -37,6 +38,18 @@ pub struct FaultsPatch {
     failure_rate: Option<Option<f64>>,
     #[serde(deserialize_with = "given")]
     silent_rate: Option<Option<f64>>,
+}
+
+/// A faults file: faults, and under `switches` conduct that differs from the fleet file's. Says what it cannot read.
+pub fn parse(text: &str) -> Result<(FaultsPatch, Map<String, Value>), String> {
+    let mut all: Map<String, Value> = serde_yaml::from_str(text).map_err(|e| e.to_string())?;
+    let switches = match all.remove("switches") {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(switches)) => switches,
+        Some(_) => return Err("switches: must be a map".to_owned()),
+    };
+    let faults = serde_json::from_value(Value::Object(all)).map_err(|e| e.to_string())?;
+    Ok((faults, switches))
 }
 
 /// Tells `null` (back to the devices' own rates) from an absent field (unchanged).

@@ -3,11 +3,12 @@
 //! Here belong its shape, its defaults and the checks with messages that name the field. What devices then do lives in
 //! [`super::model`]; nothing here changes once it is read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
 use super::model::Switches;
+use crate::ota::Operation;
 
 /// The module a package or device group belongs to when the file names none.
 const DEFAULT_MODULE: &str = "default";
@@ -36,9 +37,25 @@ pub struct Account {
     pub access_key_id: String,
     /// The secret that signs. Invented: a simulated cloud holds no real ones.
     pub access_key_secret: String,
-    /// The `IotInstanceId` that calls must carry; empty means they must carry none.
+    /// The `IotInstanceId` that calls must carry; empty means an old-style public instance, and they must carry none.
     #[serde(default)]
     pub instance_id: String,
+    /// The region it works in: some features exist in some regions only.
+    #[serde(default = "shanghai")]
+    pub region: String,
+    /// Whose quota it spends: keys with the same value share one. Absent: its own.
+    pub account_id: Option<String>,
+    /// The STS token that calls must carry.
+    pub security_token: Option<String>,
+    /// Whether that token has expired.
+    #[serde(default)]
+    pub security_token_expired: bool,
+    /// Whether the key is disabled.
+    #[serde(default)]
+    pub inactive: bool,
+    /// Operations that its RAM policy does not allow.
+    #[serde(default)]
+    pub denied: Vec<String>,
 }
 
 /// A product and its devices.
@@ -47,9 +64,26 @@ pub struct Account {
 pub struct Product {
     /// `ProductKey`.
     pub product_key: String,
-    /// Device groups. A device belongs to one group and so has one module.
+    /// Device groups of this file: devices that are alike.
     #[serde(default)]
     pub groups: Vec<Group>,
+    /// Device groups of the platform, which jobs may name as their target.
+    #[serde(default)]
+    pub platform_groups: Vec<PlatformGroup>,
+}
+
+/// A device group of the platform.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PlatformGroup {
+    /// `GroupId`.
+    pub id: String,
+    /// `GroupName`.
+    #[serde(default)]
+    pub name: String,
+    /// Whether `GroupType` is `LINK_PLATFORM_DYNAMIC`, for dynamic jobs, in place of `LINK_PLATFORM`, for static ones.
+    #[serde(default)]
+    pub dynamic: bool,
 }
 
 /// Devices that are alike. Either `prefix` and `count`, or `names`.
@@ -67,6 +101,19 @@ pub struct Group {
     /// The module that version is of.
     #[serde(default = "default_module")]
     pub module: String,
+    /// Further modules and the versions they run at first.
+    #[serde(default)]
+    pub modules: BTreeMap<String, String>,
+    /// The platform groups they belong to.
+    #[serde(default)]
+    pub member_of: Vec<String>,
+    /// They join the product between these fleet minutes, least and most, after the clock's start; absent: at once.
+    pub joins_after: Option<[f64; 2]>,
+    /// Versions that they report by themselves later.
+    #[serde(default)]
+    pub reports: Vec<Report>,
+    /// How soon they ask for an update that is not pushed, at most, in fleet minutes; absent: never.
+    pub asks_within: Option<f64>,
     /// The share that is reachable, 0..1; the others are offline.
     #[serde(default = "whole")]
     pub online: f64,
@@ -82,6 +129,29 @@ pub struct Group {
     /// The share that starts to report progress and then stops for ever, 0..1: these time out, where a timeout is set.
     #[serde(default)]
     pub hang_rate: f64,
+}
+
+/// A version that a group's devices report by themselves, as after a visit of a technician.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Report {
+    /// When, in fleet minutes after the clock's start.
+    pub after: f64,
+    /// What they run from then on.
+    pub version: String,
+    /// The module it is of.
+    #[serde(default = "default_module")]
+    pub module: String,
+}
+
+/// A file of a package.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct File {
+    /// Its name.
+    pub name: String,
+    /// Its bytes.
+    pub size: u64,
 }
 
 /// An update package.
@@ -106,6 +176,14 @@ pub struct Firmware {
     pub silent_rate: Option<f64>,
     /// Makes it a differential package that upgrades from this version only.
     pub src_version: Option<String>,
+    /// `FirmwareName`; absent: made of module and version.
+    pub name: Option<String>,
+    /// `FirmwareSize`, in bytes.
+    #[serde(default = "usual_size")]
+    pub size: u64,
+    /// Its files, where it has more than one.
+    #[serde(default)]
+    pub files: Vec<File>,
 }
 
 /// Why a fleet file is refused.
@@ -126,6 +204,14 @@ pub enum FleetError {
 
 fn default_module() -> String {
     DEFAULT_MODULE.to_owned()
+}
+
+fn shanghai() -> String {
+    "cn-shanghai".to_owned()
+}
+
+const fn usual_size() -> u64 {
+    900
 }
 
 const fn whole() -> f64 {
@@ -154,6 +240,9 @@ impl Fleet {
         for (i, account) in self.accounts.iter().enumerate() {
             filled(&account.access_key_id, || format!("accounts[{i}].accessKeyId"))?;
             filled(&account.access_key_secret, || format!("accounts[{i}].accessKeySecret"))?;
+            if let Some(stranger) = account.denied.iter().find(|name| Operation::from_name(name).is_none()) {
+                return bad(format!("accounts[{i}].denied"), &format!("{stranger} is no operation of this cloud"));
+            }
             if !keys.insert(&account.access_key_id) {
                 return bad(format!("accounts[{i}].accessKeyId"), "is given twice");
             }
@@ -164,10 +253,21 @@ impl Fleet {
             if !products.insert(product.product_key.as_str()) {
                 return bad(format!("products[{i}].productKey"), "is given twice; give it one list of groups");
             }
+            let mut platform = BTreeSet::new();
+            for (j, group) in product.platform_groups.iter().enumerate() {
+                filled(&group.id, || format!("products[{i}].platformGroups[{j}].id"))?;
+                if !platform.insert(&group.id) {
+                    return bad(format!("products[{i}].platformGroups[{j}].id"), "is given twice");
+                }
+            }
             let mut names = BTreeSet::new();
             for (j, group) in product.groups.iter().enumerate() {
                 let at = format!("products[{i}].groups[{j}]");
                 group.check(&at)?;
+                if let Some(stranger) = group.member_of.iter().find(|id| !platform.contains(id)) {
+                    let why = format!("{stranger} is not among the product's platformGroups");
+                    return bad(format!("{at}.memberOf"), &why);
+                }
                 for k in 0..group.len() {
                     let name = group.name(k);
                     if names.contains(&name) {
@@ -198,7 +298,14 @@ impl Fleet {
             share(firmware.failure_rate.unwrap_or(0.0), || at("failureRate"))?;
             share(firmware.silent_rate.unwrap_or(0.0), || at("silentRate"))?;
         }
-        Ok(())
+        self.switches.check().or_else(|why| bad("switches".to_owned(), &why))
+    }
+}
+
+impl Account {
+    /// The name of the quota it spends.
+    pub fn whose_quota(&self) -> &str {
+        self.account_id.as_deref().unwrap_or(&self.access_key_id)
     }
 }
 
@@ -259,6 +366,31 @@ impl Group {
         let [least, most] = self.minutes;
         if !(least > 0.0 && least <= most && most.is_finite()) {
             return bad(format!("{at}.minutes"), "must be [least, most], above 0 and in this order");
+        }
+        if let Some([least, most]) = self.joins_after
+            && !(least >= 0.0 && least <= most && most.is_finite())
+        {
+            return bad(format!("{at}.joinsAfter"), "must be [least, most], not below 0 and in this order");
+        }
+        if self.asks_within.is_some_and(|minutes| !(minutes > 0.0 && minutes.is_finite())) {
+            return bad(format!("{at}.asksWithin"), "must be above 0");
+        }
+        for (module, version) in &self.modules {
+            filled(module, || format!("{at}.modules"))?;
+            filled(version, || format!("{at}.modules.{module}"))?;
+        }
+        if self.modules.contains_key(&self.module) {
+            return bad(format!("{at}.modules"), "repeats the group's module");
+        }
+        for (k, report) in self.reports.iter().enumerate() {
+            let at = |field: &str| format!("{at}.reports[{k}].{field}");
+            filled(&report.version, || at("version"))?;
+            if !(report.after >= 0.0 && report.after.is_finite()) {
+                return bad(at("after"), "must not be below 0");
+            }
+            if report.module != self.module && !self.modules.contains_key(&report.module) {
+                return bad(at("module"), "is none of the group's modules");
+            }
         }
         Ok(())
     }
@@ -322,6 +454,13 @@ firmware:
             ("{names: [a], version: v, hangRate: -1}", "products[0].groups[0].hangRate: must be between"),
             ("{names: [a], version: v, minutes: [6, 2]}", "products[0].groups[0].minutes: must be"),
             ("{names: [lab-002], version: v}", "products[0].groups[1]: device lab-002 is already"),
+            ("{names: [a], version: v, memberOf: [g]}", "products[0].groups[0].memberOf: g is not among"),
+            ("{names: [a], version: v, joinsAfter: [2, 1]}", "products[0].groups[0].joinsAfter: must be"),
+            ("{names: [a], version: v, asksWithin: 0}", "products[0].groups[0].asksWithin: must be above"),
+            ("{names: [a], version: v, modules: {default: v}}", "products[0].groups[0].modules: repeats"),
+            ("{names: [a], version: v, modules: {mcu: \"\"}}", "products[0].groups[0].modules.mcu: must not"),
+            ("{names: [a], version: v, reports: [{after: -1, version: w}]}", "reports[0].after: must not"),
+            ("{names: [a], version: v, reports: [{after: 1, version: w, module: x}]}", "reports[0].module: is none"),
             ("{names: [a], version: v, colour: red}", "colour"),
             ("{names: [a]}", "version"),
         ] {
@@ -337,6 +476,7 @@ firmware:
                 "firmware[0].productKey: names",
             ),
             ("accessKeySecret: testAccessKeySecret", "accessKeySecret: \"\"", "accounts[0].accessKeySecret: must not"),
+            ("instanceId: \"\"", "denied: [Fly]", "accounts[0].denied: Fly is no operation"),
         ] {
             let error = Fleet::parse(&EXAMPLE.replace(from, to)).unwrap_err().to_string();
             assert!(error.contains(expected), "{from}: {error}");

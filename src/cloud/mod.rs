@@ -3,12 +3,13 @@
 //! Here belongs what the cloud does, the fleet it does it to, and how a person starts and watches it. What the operator
 //! wants of a cloud never comes in here: nothing of `rollout` or `controller` is known.
 
-mod connection;
+pub mod connection;
 pub mod faults;
 pub mod fleet;
 pub mod log;
 pub mod model;
 pub mod server;
+mod storage;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -37,7 +38,7 @@ pub struct Options {
     /// Decides everything that is left to chance
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// Faults in force from the start, as PUT /_admin/faults takes them
+    /// Faults in force from the start, as PUT /_admin/faults takes them, and under `switches` what PUT /_admin/switches takes
     #[arg(long, value_name = "FILE")]
     pub faults: Option<PathBuf>,
     /// The generation of the service
@@ -92,8 +93,9 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let mut cloud = Cloud::new(&fleet, options.seed, options.edition, fleet.switches.clone());
     if let Some(path) = &options.faults {
         let refused = |why| Error::Faults { path: path.clone(), why };
-        let patch: FaultsPatch = serde_yaml::from_str(&read(path)?).map_err(|e| refused(e.to_string()))?;
-        cloud.change_faults(&patch).map_err(refused)?;
+        let (faults, switches) = faults::parse(&read(path)?).map_err(refused)?;
+        cloud.change_faults(&faults).map_err(refused)?;
+        cloud.change_switches(&switches).map_err(refused)?;
     }
     // Before the line that says we listen: whoever reads it may stop us at once.
     let stop = stop_signal().map_err(Error::Serve)?;
@@ -164,10 +166,12 @@ mod tests {
         let good = write("good.yaml", "accounts: []\nproducts: []\n");
         let bad = write("bad.yaml", "accounts: []\nproducts: []\ncolour: red\n");
         let faults = write("faults.yaml", "errorRate: 2\n");
+        let switches = write("switches.yaml", "latencyMs: 5\nswitches: {pageShiftRate: 2}\n");
         for (arguments, expected) in [
             (vec!["--fleet", "/nowhere.yaml"], "/nowhere.yaml: "),
             (vec!["--fleet", &bad], "bad.yaml: "),
             (vec!["--fleet", &good, "--faults", &faults], "faults.yaml: errorRate: must be between 0 and 1"),
+            (vec!["--fleet", &good, "--faults", &switches], "switches.yaml: pageShiftRate: must be between 0 and 1"),
         ] {
             let line = Line::try_parse_from(["fota", "--listen", "127.0.0.1:0"].into_iter().chain(arguments)).unwrap();
             let error = run(line.options).await.unwrap_err().to_string();

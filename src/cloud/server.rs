@@ -2,8 +2,9 @@
 //!
 //! Here belong sockets, real clocks and documents. What is answered is decided in [`super::model`].
 //!
-//! Signed calls are POST or GET `/`, with pairs in the query and, as a form, in the body. Every answer carries
-//! `X-Fota-Now`, the fleet clock, besides `Date`, the wall clock.
+//! Signed calls are POST or GET `/`, with pairs in the query and, as a form, in the body; signed in their parameters (v1)
+//! or in their headers (V3). Every answer carries `X-Fota-Now`, the fleet clock, besides `Date`, the wall clock. Forms of
+//! device names are posted to `/_oss`.
 //!
 //! The admin side takes no signature and talks to loopback peers only:
 //!
@@ -11,9 +12,13 @@
 //! |---|---|
 //! | `GET /_admin/calls` | `[{at, operation, params: {…}, accessKeyId, httpStatus, code, requestId, jobId, lost?}]` |
 //! | `GET /_admin/jobs` | `[{…QueryOTAJob's Data with Tags, counts: {QUEUED: 1, …}, failures: {failed, timedOut, conflict}}]` |
+//! | `PUT /_admin/jobs` | takes `{jobId, fields: {…}}`: QueryOTAJob shows these fields in place of the true ones; answers `{now}` |
 //! | `GET /_admin/devices?productKey=` | `{total, versions: {module: {version: n}}, ledger: {atTarget, inProgress, notified, silent, queued, failed, timedOut, conflict, cancelled, exposed}}`; also `firmwareId=`, `jobId=` (repeatable), `silentAfterMinutes=` (720) |
 //! | `GET /_admin/faults` | `{errorRate, lostReplyRate, latencyMs, throttleRate, listLagMs, failureRate, silentRate}` |
 //! | `PUT /_admin/faults` | takes any of these fields, answers all of them |
+//! | `GET /_admin/switches` | every switch with its value |
+//! | `PUT /_admin/switches` | takes any of them, answers all of them |
+//! | `POST /_admin/report` | takes `{productKey, deviceName, module, version}` (module: `default`): the device reports the version by itself; answers `{now}` |
 //! | `POST /_admin/advance` | takes `{minutes}`, answers `{now}` |
 //!
 //! Admin refusals are `{"error": "…"}` with 400, 403 or 404.
@@ -25,7 +30,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -34,12 +39,13 @@ use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 
 use super::connection::{CuttableListener, Peer};
 use super::faults::FaultsPatch;
-use super::model::{Call, Clocks, Cloud, LedgerQuery};
+use super::model::{Call, Clocks, Cloud, LedgerQuery, STORAGE_PATH};
+use super::storage;
 use crate::clock;
 
 /// A century in minutes: nobody means to advance further, and the fleet clock must stay a date.
@@ -68,6 +74,13 @@ struct Inner {
     clock: FleetClock,
 }
 
+impl Inner {
+    /// The cloud's wall clock, which may differ from this machine's.
+    fn wall(&self) -> Timestamp {
+        clock::wall().saturating_add(self.cloud.clock_ahead()).unwrap_or_else(|_| clock::wall())
+    }
+}
+
 /// A cloud with running clocks. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Server(Arc<Mutex<Inner>>);
@@ -76,13 +89,15 @@ impl Server {
     /// Starts the clocks: the fleet's runs at `speed` times the wall's.
     pub fn new(cloud: Cloud, speed: f64) -> Self {
         let clock = FleetClock { start: clock::wall(), started: clock::monotonic(), speed, advanced_ms: 0.0 };
-        Self(Arc::new(Mutex::new(Inner { cloud, clock })))
+        let mut inner = Inner { cloud, clock };
+        inner.clock.start = inner.wall();
+        Self(Arc::new(Mutex::new(inner)))
     }
 
     /// Lets a caller look at, or change, the cloud as it is now.
     pub fn with<T>(&self, look: impl FnOnce(&mut Cloud, Clocks) -> T) -> T {
         let mut inner = self.lock();
-        let clocks = Clocks { wall: clock::wall(), fleet: inner.clock.at(clock::monotonic()) };
+        let clocks = Clocks { wall: inner.wall(), fleet: inner.clock.at(clock::monotonic()) };
         inner.cloud.tick(clocks);
         look(&mut inner.cloud, clocks)
     }
@@ -92,8 +107,10 @@ impl Server {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn now(&self) -> Timestamp {
-        self.lock().clock.at(clock::monotonic())
+    /// Both clocks, as they are put on answers.
+    fn now(&self) -> Clocks {
+        let inner = self.lock();
+        Clocks { wall: inner.wall(), fleet: inner.clock.at(clock::monotonic()) }
     }
 }
 
@@ -105,13 +122,16 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     let admin = Router::new()
         .route("/calls", get(calls))
-        .route("/jobs", get(jobs))
+        .route("/jobs", get(jobs).put(pretend))
         .route("/devices", get(devices))
         .route("/faults", get(faults).put(change_faults))
+        .route("/switches", get(switches).put(change_switches))
+        .route("/report", post(report))
         .route("/advance", post(advance))
         .layer(axum::middleware::from_fn(loopback_only));
     let router = Router::new()
         .route("/", any(signed))
+        .route(STORAGE_PATH, post(storage::post_object).layer(DefaultBodyLimit::max(storage::FORM_BYTES_MAX)))
         .nest("/_admin", admin)
         .layer(from_fn_with_state(server.clone(), show_now))
         .with_state(server);
@@ -120,11 +140,17 @@ pub async fn serve(
         .await
 }
 
-/// Puts the fleet clock on every answer.
+/// Puts both clocks on every answer.
 async fn show_now(State(server): State<Server>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
+    let now = server.now();
     if !response.headers().contains_key("x-fota-now") {
-        stamp(&mut response, server.now());
+        stamp(&mut response, now.fleet);
+    }
+    let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
+    let date = printer.timestamp_to_rfc9110_string(&now.wall).ok().and_then(|date| HeaderValue::try_from(date).ok());
+    if let Some(date) = date {
+        response.headers_mut().insert(header::DATE, date);
     }
     response
 }
@@ -162,12 +188,17 @@ async fn signed(
         let body = json!({"Code": "UnsupportedHTTPMethod", "Message": "Use POST or GET."});
         return (StatusCode::FORBIDDEN, axum::Json(body)).into_response();
     }
-    let mut pairs = decode(uri.query().unwrap_or_default());
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    if content_type.starts_with("application/x-www-form-urlencoded") {
-        pairs.extend(decode(&String::from_utf8_lossy(&body)));
-    }
-    let call = Call { verb: method.as_str().to_owned(), pairs };
+    let headers: Vec<(String, String)> = headers
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .collect();
+    let content_type = headers.iter().find(|(name, _)| name == "content-type").map_or("", |(_, value)| value.as_str());
+    let form = if content_type.starts_with("application/x-www-form-urlencoded") {
+        decode(&String::from_utf8_lossy(&body))
+    } else {
+        Vec::new()
+    };
+    let call = Call::of_request(method.as_str(), decode(uri.query().unwrap_or_default()), form, headers, &body);
     let (answer, now, latency) = server.with(|cloud, clocks| {
         let answer = cloud.handle(&call, clocks);
         (answer, clocks.fleet, cloud.faults().latency_ms)
@@ -180,8 +211,7 @@ async fn signed(
         peer.cut();
     }
     let status = StatusCode::from_u16(answer.http_status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response =
-        (status, [(header::CONTENT_TYPE, "application/json;charset=utf-8")], answer.body).into_response();
+    let mut response = (status, [(header::CONTENT_TYPE, answer.content_type)], answer.body).into_response();
     // The clock that the answer was made by, not the one after the latency.
     stamp(&mut response, now);
     if let Some(ms) = answer.retry_after_ms {
@@ -234,6 +264,68 @@ async fn change_faults(State(server): State<Server>, body: Bytes) -> Response {
     server.with(|cloud, _| match cloud.change_faults(&patch) {
         Ok(()) => document(cloud.faults()),
         Err(why) => refuse(StatusCode::BAD_REQUEST, &why),
+    })
+}
+
+async fn switches(State(server): State<Server>) -> Response {
+    server.with(|cloud, _| document(cloud.switches()))
+}
+
+async fn change_switches(State(server): State<Server>, body: Bytes) -> Response {
+    let patch: Map<String, Value> = match read(&body) {
+        Ok(patch) => patch,
+        Err(why) => return refuse(StatusCode::BAD_REQUEST, &why),
+    };
+    server.with(|cloud, _| match cloud.change_switches(&patch) {
+        Ok(()) => document(cloud.switches()),
+        Err(why) => refuse(StatusCode::BAD_REQUEST, &why),
+    })
+}
+
+/// The body of `PUT /_admin/jobs`.
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Pretence {
+    job_id: String,
+    fields: Map<String, Value>,
+}
+
+async fn pretend(State(server): State<Server>, body: Bytes) -> Response {
+    let Pretence { job_id, fields } = match read(&body) {
+        Ok(pretence) => pretence,
+        Err(why) => return refuse(StatusCode::BAD_REQUEST, &why),
+    };
+    server.with(|cloud, clocks| {
+        if cloud.pretend(&job_id, fields) {
+            document(&json!({"now": format!("{:.3}", clocks.fleet)}))
+        } else {
+            refuse(StatusCode::NOT_FOUND, "jobId: no such job")
+        }
+    })
+}
+
+/// The body of `POST /_admin/report`.
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Report {
+    product_key: String,
+    device_name: String,
+    module: Option<String>,
+    version: String,
+}
+
+async fn report(State(server): State<Server>, body: Bytes) -> Response {
+    let Report { product_key, device_name, module, version } = match read(&body) {
+        Ok(report) => report,
+        Err(why) => return refuse(StatusCode::BAD_REQUEST, &why),
+    };
+    let module = module.unwrap_or_else(|| "default".to_owned());
+    server.with(|cloud, clocks| {
+        if cloud.report(&product_key, &device_name, &module, &version) {
+            document(&json!({"now": format!("{:.3}", clocks.fleet)}))
+        } else {
+            refuse(StatusCode::NOT_FOUND, "deviceName: no such device with this module")
+        }
     })
 }
 

@@ -1,29 +1,29 @@
-//! Accounts: from an `OTAAccount` and its Secret to a client that may be called.
+//! Accounts: from an `OTAAccount` and its keys to a client that may be called.
 //!
-//! Secrets are read by `get`, never listed; what was read lives in `secrecy` types and is kept only briefly, so that a
-//! rotated key is used without a restart.
+//! What was read lives in `secrecy` types and is kept only briefly, so that a rotated key is used without a restart.
+//! Where keys come from is `keys`' affair.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::{Api, ResourceExt as _};
 
-use crate::api::account::{Holds, TagEcho, finding};
+use crate::api::account::{Edition, Holds, TagEcho, finding};
 use crate::api::{OTAAccount, Replay, Span, Time};
 use crate::clock;
 use crate::ota::Operation;
 use crate::ota::client::{Client, SharedQuota};
 use crate::ota::credentials::Credentials;
-use crate::ota::endpoint::{AllowedEndpoints, Endpoint};
+use crate::ota::endpoint::Endpoint;
 use crate::ota::limits::Permit;
 use crate::ota::quota::Quota;
 use crate::rollout::effective;
 use crate::rollout::observed::{Account, Trouble};
 use crate::telemetry::Metrics;
 
+use super::keys::Keys;
 use super::lease::{Group, Leases};
 use super::world::Key;
 
@@ -49,7 +49,7 @@ pub struct Ready {
 pub struct Accounts {
     kube: kube::Client,
     store: Store<OTAAccount>,
-    allowed: AllowedEndpoints,
+    keys: Keys,
     known: Mutex<BTreeMap<Key, Known>>,
     leases: Arc<Leases>,
     quotas: Mutex<BTreeMap<Group, SharedQuota>>,
@@ -66,11 +66,11 @@ struct Known {
     group: Option<Group>,
 }
 
-fn stalled(reason: &'static str, message: String) -> Trouble {
+pub(super) fn stalled(reason: &'static str, message: String) -> Trouble {
     Trouble { reason, message, stalled: true }
 }
 
-fn waiting(reason: &'static str, message: String) -> Trouble {
+pub(super) fn waiting(reason: &'static str, message: String) -> Trouble {
     Trouble { reason, message, stalled: false }
 }
 
@@ -79,12 +79,12 @@ impl Accounts {
     pub fn new(
         kube: kube::Client,
         store: Store<OTAAccount>,
-        allowed: AllowedEndpoints,
+        keys: Keys,
         leases: Arc<Leases>,
         metrics: Metrics,
     ) -> Self {
         let (known, quotas, echoes) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { kube, store, allowed, known, leases, quotas, echoes, metrics }
+        Self { kube, store, keys, known, leases, quotas, echoes, metrics }
     }
 
     /// What this process owns.
@@ -136,8 +136,8 @@ impl Accounts {
     /// The account, ready to be called.
     ///
     /// # Errors
-    /// AccountNotFound, SecretNotFound and what passes by itself wait; EndpointRefused and CredentialsInvalid need a
-    /// person.
+    /// AccountNotFound, SecretNotFound and what passes by itself wait; EndpointRefused and CredentialsInvalid, for
+    /// example, need a person.
     pub async fn ready(&self, key: &Key) -> Result<Ready, Trouble> {
         let Some(resource) = self.resource(key) else {
             return Err(self.missing(key).await);
@@ -205,17 +205,18 @@ impl Accounts {
 
     async fn resolve(&self, key: &Key, resource: &OTAAccount) -> Result<Ready, Trouble> {
         let Resolved { account, endpoint, credentials } =
-            resolve(&self.kube, &self.allowed, &key.namespace, resource).await?;
+            resolve(&self.kube, &self.keys, &key.namespace, resource).await?;
         let group = match &resource.spec.quota_group {
             Some(name) => Group::Named(name.clone()),
-            None => Group::Key(credentials.digest()),
+            None => Group::Key(account.principal.clone()),
         };
         // Asked after every wait: a process that was stopped, or waited for its quota, may own the group no more.
         let (leases, owned) = (self.leases.clone(), group.clone());
         let permit = Permit::new(move |longest| leases.left(&owned).is_some_and(|left| left > longest));
         let client = Client::new(endpoint, credentials, self.quota(&group), self.leases.limits())
             .map_err(|error| stalled("ClientInvalid", error.to_string()))?;
-        Ok(Ready { account, group, client: Arc::new(client.permitted(permit).measured(self.metrics.clone())) })
+        let client = Arc::new(client.signing(account.signature).permitted(permit).measured(self.metrics.clone()));
+        Ok(Ready { account, group, client })
     }
 
     fn quota(&self, group: &Group) -> SharedQuota {
@@ -229,6 +230,7 @@ fn same(a: &Ready, b: &Ready) -> bool {
     a.group == b.group
         && x.url() == y.url()
         && x.region() == y.region()
+        && a.client.signature() == b.client.signature()
         && a.client.credentials().same_as(b.client.credentials())
 }
 
@@ -239,61 +241,35 @@ pub struct Resolved {
     pub account: Account,
     /// The host, allowed.
     pub endpoint: Endpoint,
-    /// The keys, out of its Secret.
+    /// The keys.
     pub credentials: Credentials,
 }
 
-/// Reads an account's Secret and holds its endpoint against what the flags allow.
+/// Reads an account's keys and holds its endpoint against what the flags allow.
 ///
 /// # Errors
-/// SecretNotFound and SecretUnreadable wait; EndpointRefused and CredentialsInvalid need a person.
+/// See [`Keys::endpoint`] and [`Keys::read`].
 pub async fn resolve(
     kube: &kube::Client,
-    allowed: &AllowedEndpoints,
+    keys: &Keys,
     namespace: &str,
     resource: &OTAAccount,
 ) -> Result<Resolved, Trouble> {
-    let endpoint = endpoint(allowed, resource).map_err(|why| stalled("EndpointRefused", why))?;
-    let name = &resource.spec.credentials.secret_ref.name;
-    let secrets: Api<Secret> = Api::namespaced(kube.clone(), namespace);
-    let read = tokio::time::timeout(API_TIMEOUT, secrets.get_opt(name)).await;
-    let secret = match read {
-        Ok(Ok(Some(secret))) => secret,
-        Ok(Ok(None)) => {
-            let message = format!("there is no Secret {name}, which OTAAccount {} names", resource.name_any());
-            return Err(waiting("SecretNotFound", message));
-        }
-        Ok(Err(error)) => {
-            return Err(waiting("SecretUnreadable", format!("Secret {name} cannot be read: {error}")));
-        }
-        Err(_) => return Err(waiting("SecretUnreadable", format!("Secret {name} cannot be read in time"))),
-    };
-    let data = secret.data.unwrap_or_default().into_iter().map(|(k, v)| (k, v.0)).collect();
-    let credentials = Credentials::from_secret_data(&data)
-        .map_err(|error| stalled("CredentialsInvalid", format!("Secret {name}: {error}")))?;
+    let endpoint = keys.endpoint(resource)?;
+    let credentials = keys.read(kube, namespace, resource).await?;
     let account = Account {
         endpoint: endpoint.url().to_string(),
         region: endpoint.region().map(str::to_owned),
         instance_id: resource.spec.instance_id.clone(),
         access_key: credentials.digest(),
+        principal: credentials.principal(),
+        signature: resource.spec.signature.unwrap_or_default(),
         list_lag: effective::LIST_LAG,
         replay: Replay::Settle,
         tag_echoed: false,
+        edition: resource.spec.api_edition.unwrap_or(Edition::Current),
     };
     Ok(Resolved { account: informed(account, resource), endpoint, credentials })
-}
-
-fn endpoint(allowed: &AllowedEndpoints, resource: &OTAAccount) -> Result<Endpoint, String> {
-    let spec = &resource.spec;
-    let told = |field: &str, error: &dyn std::fmt::Display| format!("spec.{field}: {error}");
-    match (&spec.endpoint, &spec.region) {
-        (Some(endpoint), region) => {
-            let endpoint = allowed.endpoint(endpoint).map_err(|e| told("endpoint", &e))?;
-            Ok(region.iter().fold(endpoint, |endpoint, region| endpoint.with_region(region)))
-        }
-        (None, Some(region)) => allowed.region(region).map_err(|e| told("region", &e)),
-        (None, None) => Err("give spec.region or spec.endpoint".to_owned()),
-    }
 }
 
 /// The account with what its spec says, else with what `fota doctor` found about the very same subject, else careful.
@@ -315,6 +291,7 @@ fn informed(account: Account, resource: &OTAAccount) -> Account {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::Signature;
     use serde_json::{Value, json};
 
     fn account() -> Account {
@@ -323,9 +300,12 @@ mod tests {
             region: None,
             instance_id: None,
             access_key: "k".into(),
+            principal: "k".into(),
+            signature: Signature::default(),
             list_lag: effective::LIST_LAG,
             replay: Replay::Settle,
             tag_echoed: false,
+            edition: Edition::Current,
         }
     }
 
@@ -371,7 +351,7 @@ mod tests {
         for other in [
             Account { endpoint: "https://f/".into(), ..account() },
             Account { instance_id: Some("iot-1".into()), ..account() },
-            Account { access_key: "l".into(), ..account() },
+            Account { principal: "l".into(), ..account() },
         ] {
             assert_ne!(other.subject(), base);
         }

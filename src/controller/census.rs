@@ -15,6 +15,7 @@ use crate::ota::id::{DeviceName, JobId};
 use crate::ota::outcome::CallError;
 use crate::ota::polling;
 use crate::ota::task::{Failure, Task, TaskStatus};
+use crate::rollout::decide::add;
 use crate::rollout::observed::{JobReading, RunLedger, basis};
 
 /// Names in one ListOTATaskByJob (ota-api: section 6.2).
@@ -101,6 +102,13 @@ pub struct Counted<'a> {
     pub silent_after: Duration,
 }
 
+impl Counted<'_> {
+    /// Whether the cloud does not know it any more.
+    const fn is_gone(&self) -> bool {
+        self.reading.job.is_none()
+    }
+}
+
 /// What is remembered from one census to the next.
 #[derive(Debug, Default)]
 pub struct Census {
@@ -129,10 +137,10 @@ impl Census {
         jobs: &[Counted<'_>],
     ) -> Result<Option<RunLedger>, CallError> {
         let (Some(first), Some((last, earlier))) = (jobs.first(), jobs.split_last()) else { return Ok(None) };
-        for job in earlier {
+        for job in earlier.iter().filter(|job| !job.is_gone()) {
             self.list_stragglers(api, ctx, job).await?;
         }
-        for (n, job) in jobs.iter().enumerate().skip(1) {
+        for (n, job) in jobs.iter().enumerate().skip(1).filter(|(_, job)| !job.is_gone()) {
             let names = self.strangers_to(job.id, earlier.get(..n).unwrap_or_default());
             self.ask(api, ctx, job, names).await?;
         }
@@ -214,6 +222,11 @@ impl Census {
         let mut ledger = last.reading.counts;
         let mut best: BTreeMap<&DeviceName, Class> = BTreeMap::new();
         for job in earlier {
+            if job.is_gone() {
+                // Nobody can tell its devices by name any more: those that later jobs took as well count twice.
+                ledger = add(ledger, &job.reading.counts);
+                continue;
+            }
             ledger.at_target += job.reading.counts.at_target;
             for (name, class) in self.stragglers.get(job.id).iter().flat_map(|(_, names)| names) {
                 let entry = best.entry(name).or_insert(*class);

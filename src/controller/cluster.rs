@@ -13,20 +13,22 @@ use kube::{Api, Resource as _, ResourceExt as _};
 use serde_json::json;
 use tracing::warn;
 
-use crate::api::{FIELD_MANAGER, FINALIZER, FirmwareRollout, FirmwareRolloutStatus};
+use crate::api::{FIELD_MANAGER, FINALIZER, FirmwareRollout, FirmwareRolloutStatus, OTAAccount};
 use crate::clock;
 use crate::ota::Request;
 use crate::ota::calls::{self, CallContext, CancelFlags};
+use crate::ota::changing;
 use crate::ota::code::{self, Class};
 use crate::ota::id::JobId;
 use crate::ota::outcome::{CallError, Outcome};
 use crate::rollout::decide::Pending;
 use crate::rollout::observed::{Account, Trouble};
-use crate::rollout::rival;
 use crate::rollout::story::Note;
+use crate::rollout::{rival, stage};
 
 use super::accounts::{API_TIMEOUT, Accounts, Ready};
 use super::lease::{Group, Leases};
+use super::usage::{self, Holds};
 use super::world::{Key, World, WriteError};
 
 /// The real surroundings.
@@ -35,6 +37,7 @@ pub struct Cluster {
     store: Store<FirmwareRollout>,
     accounts: Accounts,
     recorder: Recorder,
+    holds: Holds,
     began: Instant,
     /// What our own writes returned, until the watch has caught up with them.
     overlay: Mutex<BTreeMap<Key, Arc<FirmwareRollout>>>,
@@ -51,7 +54,15 @@ pub fn account_of(rollout: &FirmwareRollout) -> Key {
 impl Cluster {
     /// Surroundings over filled stores.
     pub fn new(kube: kube::Client, store: Store<FirmwareRollout>, accounts: Accounts, recorder: Recorder) -> Self {
-        Self { kube, store, accounts, recorder, began: clock::monotonic(), overlay: Mutex::default() }
+        Self {
+            kube,
+            store,
+            accounts,
+            recorder,
+            holds: Holds::default(),
+            began: clock::monotonic(),
+            overlay: Mutex::default(),
+        }
     }
 
     /// Every rollout there is.
@@ -77,6 +88,22 @@ impl Cluster {
     /// Whether this process owns an account.
     pub fn owns(&self, account: &Key) -> bool {
         self.accounts.group(account).and_then(|group| self.leases().left(&group)).is_some()
+    }
+
+    /// The rollouts that use an account.
+    pub fn users(&self, account: &Key) -> Vec<String> {
+        let all: Vec<_> = self.all().iter().filter_map(|r| self.rollout(&Key::of(&**r))).collect();
+        usage::users(account, all.iter().map(AsRef::as_ref))
+    }
+
+    /// Marks an account as in use, or as not.
+    pub async fn mark(&self, account: &OTAAccount, used: bool) {
+        if self.holds.has(account) == used || (used && account.metadata.deletion_timestamp.is_some()) {
+            return;
+        }
+        if let Err(error) = self.holds.set(&self.kube, account, used).await {
+            warn!(account = %Key::of(account), %error, "the account could not be marked");
+        }
     }
 
     /// Which of our ownerships of a rollout this is; none: it is not ours.
@@ -114,6 +141,14 @@ impl Cluster {
         self.overlay.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 
+    /// Every rollout of the same product in the same cloud.
+    fn of_product(&self, rollout: &FirmwareRollout) -> Vec<Arc<FirmwareRollout>> {
+        let Some(cloud) = self.cloud_of(rollout) else { return Vec::new() };
+        let mut all = self.store.state();
+        all.retain(|o| o.spec.product_key == rollout.spec.product_key && self.cloud_of(o).as_ref() == Some(&cloud));
+        all
+    }
+
     /// Where the account's calls go, without asking anybody: which rollouts share a product.
     fn cloud_of(&self, rollout: &FirmwareRollout) -> Option<(Option<String>, Option<String>, Option<String>)> {
         let account = self.accounts.resource(&account_of(rollout))?;
@@ -129,7 +164,7 @@ pub fn prune<K: kube::Resource>(object: &mut K) {
 
 /// Whether one resourceVersion is at least another. They are decimal numbers of growing size (KEP-5504 makes them
 /// comparable); anything else counts as newer, so that an overlay never outlives what it stands for.
-fn at_least(version: Option<&str>, other: Option<&str>) -> bool {
+pub(super) fn at_least(version: Option<&str>, other: Option<&str>) -> bool {
     let number = |v: Option<&str>| v.and_then(|v| v.parse::<u128>().ok());
     match (number(version), number(other)) {
         (Some(version), Some(other)) => version >= other,
@@ -190,17 +225,20 @@ impl World for Cluster {
     }
 
     async fn account(&self, rollout: &FirmwareRollout) -> Result<Account, Trouble> {
-        self.ready(rollout).await.map(|ready| ready.account)
+        let ready = self.ready(rollout).await?;
+        if let Some(account) = self.accounts.resource(&account_of(rollout)) {
+            self.holds.hold(&self.kube, &account, rollout).await?;
+        }
+        Ok(ready.account)
     }
 
     fn rival(&self, rollout: &FirmwareRollout) -> Option<String> {
-        let cloud = self.cloud_of(rollout)?;
-        let all = self.store.state();
-        let others = all
-            .iter()
-            .filter(|o| o.spec.product_key == rollout.spec.product_key && self.cloud_of(o).as_ref() == Some(&cloud))
-            .map(AsRef::as_ref);
-        rival::before(rollout, others).map(|other| Key::of(other).to_string())
+        let others = self.of_product(rollout);
+        rival::before(rollout, others.iter().map(AsRef::as_ref)).map(|other| Key::of(other).to_string())
+    }
+
+    fn siblings(&self, rollout: &FirmwareRollout) -> BTreeMap<JobId, String> {
+        rival::siblings(rollout, self.of_product(rollout).iter().map(AsRef::as_ref))
     }
 
     async fn refresh(&self, key: &Key) -> Option<Arc<FirmwareRollout>> {
@@ -270,12 +308,23 @@ impl World for Cluster {
             queued: true,
             unconfirmed: true,
             notified: pending == Pending::All,
+            scheduled: stage::is_scheduled(rollout.status.as_ref(), job),
             ..CancelFlags::default()
         };
         match calls::cancel_tasks(&*ready.client, &ctx, job, flags).await {
             // Cancelled before, or unknown: there is nothing left to cancel, and the next reading shows it.
-            Err(error) if [code::JOB_ALREADY_CANCELED, code::INVALID_OTA_JOB_ID].iter().any(|c| error.is(c)) => Ok(()),
+            Err(error) if error.class == Class::Done || error.is(code::INVALID_OTA_JOB_ID) => Ok(()),
             done => done.map(|_| ()),
+        }
+    }
+
+    async fn end_policy(&self, rollout: &FirmwareRollout, job: &JobId) -> Result<(), CallError> {
+        let ready =
+            self.ready(rollout).await.map_err(|t| CallError::new(Class::Transient, code::NOT_SENT, &t.message))?;
+        let ctx = CallContext { instance_id: ready.account.instance_id.clone() };
+        match changing::cancel_policy(&*ready.client, &ctx, job).await {
+            Err(error) if error.class == Class::Done || error.is(code::INVALID_OTA_JOB_ID) => Ok(()),
+            done => done,
         }
     }
 

@@ -14,7 +14,7 @@ use crate::ota::firmware::Firmware;
 use crate::ota::id::JobId;
 use crate::ota::outcome::Outcome;
 use crate::rollout::observed::{
-    self, JobReading, Lookup, Observed, RunLedger, Sends, Ticket, Trouble, Unfinished, Verdict,
+    self, JobReading, Listed, Lookup, Observed, Proposed, RunLedger, Sends, Ticket, Trouble, Unfinished, Verdict,
 };
 use crate::sabotage::{Bad, on};
 
@@ -42,8 +42,14 @@ pub struct Known {
     pub unfinished: Option<Unfinished>,
     /// The look-up of a claim's tag, and of which one (token and epoch).
     pub lookup: Option<(String, i32, Lookup)>,
+    /// The package's live jobs that carry a tag of ours.
+    pub listed: Option<Listed>,
+    /// The job that a person wants adopted.
+    pub proposed: Option<Proposed>,
     /// The last `Date` of the cloud, and when it was seen by the monotonic clock.
     pub cloud: Option<(Timestamp, Duration)>,
+    /// The clock that the cloud's jobs follow, as last seen.
+    pub fleet: Option<Timestamp>,
     /// The last read that failed.
     pub trouble: Option<Trouble>,
     /// When progress alone was last written, by the monotonic clock.
@@ -132,7 +138,7 @@ impl Memory {
         self.change(rollout, |known| state(known, claim, now))
     }
 
-    /// Everything observed, but for account and rival.
+    /// Everything observed, but for the account and other rollouts.
     pub fn observed(&self, rollout: &FirmwareRollout, now: Duration) -> Observed {
         let ticket = self.ticket(rollout, now);
         let claim = rollout.status.as_ref().and_then(|s| s.claim.as_ref());
@@ -140,6 +146,7 @@ impl Memory {
             account: None,
             monotonic: now,
             cloud: known.cloud.and_then(|(date, at)| date.checked_add(now.saturating_sub(at)).ok()),
+            fleet: known.fleet,
             sends: claim.map(|claim| of_claim(&known.sends, claim)).unwrap_or_default(),
             firmware: known.firmware.clone(),
             jobs: known
@@ -152,6 +159,9 @@ impl Memory {
             ledger: known.ledger.clone(),
             unfinished: known.unfinished.clone(),
             lookup: claim.map(|claim| of_claim(&known.lookup, claim)).unwrap_or_default(),
+            listed: known.listed.clone(),
+            proposed: known.proposed.clone(),
+            siblings: BTreeMap::new(),
             ticket,
             trouble: known.trouble.clone(),
             rival: None,

@@ -6,11 +6,14 @@
 pub mod accounts;
 pub mod census;
 pub mod cluster;
+pub mod keys;
 pub mod lease;
+pub mod listing;
 pub mod memory;
 pub mod pass;
 pub mod poll;
 pub mod poller;
 pub mod readiness;
 pub mod run;
+mod usage;
 pub mod world;

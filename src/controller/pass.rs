@@ -66,6 +66,9 @@ async fn decided<W: World>(world: &W, memory: &Memory, rollout: &FirmwareRollout
     let mut observed = memory.observed(rollout, world.monotonic());
     observed.account = Some(world.account(rollout).await);
     observed.rival = world.rival(rollout);
+    if observed.asks_for_siblings(rollout.status.as_ref()) {
+        observed.siblings = world.siblings(rollout);
+    }
     decide(rollout, &observed, world.wall())
 }
 
@@ -131,22 +134,28 @@ async fn carry_out<W: World>(
                 _ => Ok(After::Again),
             }
         }
-        Act::Cancel(..) if world.leadership(rollout).is_none() => Err(WriteError::NotOurs),
-        Act::Cancel(job, pending) => match world.cancel(rollout, &job, pending).await {
-            Ok(()) => {
-                info!(rollout = %key, %job, ?pending, "tasks cancelled");
-                let now = world.wall();
-                memory.change(rollout, |known| known.cancelled.insert(job, now));
-                write_if_due(world, memory, rollout, &step.status, progress).await?;
-                Ok(After::Again)
+        Act::Cancel(..) | Act::EndPolicy(_) if world.leadership(rollout).is_none() => Err(WriteError::NotOurs),
+        Act::Cancel(ref job, _) | Act::EndPolicy(ref job) => {
+            let outcome = match step.act {
+                Act::Cancel(_, pending) => world.cancel(rollout, job, pending).await,
+                _ => world.end_policy(rollout, job).await,
+            };
+            match outcome {
+                Ok(()) => {
+                    info!(rollout = %key, %job, act = ?step.act, "cancelled");
+                    let now = world.wall();
+                    memory.change(rollout, |known| known.cancelled.insert(job.clone(), now));
+                    write_if_due(world, memory, rollout, &step.status, progress).await?;
+                    Ok(After::Again)
+                }
+                Err(error) => {
+                    let request_id = error.request_id.as_deref();
+                    warn!(rollout = %key, %job, request_id, %error, "cancel not accepted");
+                    write_if_due(world, memory, rollout, &step.status, progress).await?;
+                    Ok(After::Pause)
+                }
             }
-            Err(error) => {
-                let request_id = error.request_id.as_deref();
-                warn!(rollout = %key, %job, request_id, %error, "cancel not accepted");
-                write_if_due(world, memory, rollout, &step.status, progress).await?;
-                Ok(After::Pause)
-            }
-        },
+        }
     }
 }
 
@@ -224,7 +233,7 @@ async fn write<W: World>(
     status: &FirmwareRolloutStatus,
 ) -> Result<(), WriteError> {
     let old = rollout.status.clone().unwrap_or_default();
-    if let Some(why) = stage::violation(&old, status) {
+    if let Some(why) = stage::violation(&old, status).filter(|_| !stage::told_alike(&old, status)) {
         return Err(WriteError::Other(format!("a status that must not be: {why}")));
     }
     ours(world, rollout)?;

@@ -1,7 +1,7 @@
 //! One poll: reads from the cloud what a rollout's next decision needs. Polling is not reconciling: nothing is decided
 //! here, and nothing is written but the memory.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -18,18 +18,19 @@ use crate::ota::outcome::{CallError, Read};
 use crate::ota::polling::{self, Tally};
 use crate::ota::task::TaskStatus;
 use crate::ota::{Api, Operation};
-use crate::rollout::firmware;
-use crate::rollout::observed::{Account, Empty, Found, JobReading, Lookup, RunLedger, Trouble, Unfinished};
-use crate::rollout::wanted::{Cadence, Wanted, WantedJob};
+use crate::rollout::observed::{
+    Account, Empty, Found, JobReading, Listed, Lookup, Proposed, RunLedger, Trouble, Unfinished,
+};
+use crate::rollout::wanted::{Audit, Cadence, Wanted, WantedJob};
+use crate::rollout::{external, firmware};
 
 use super::census::{Census, Class, Counted, is_silent};
+use super::listing::Tags;
 use super::memory::Memory;
 use super::world::Moment;
 
 /// A look-up after an unclear answer waits this many times the account's `listLag` between its listings.
 const UNCLEAR_LAG: u32 = 4;
-/// Jobs without tags in a listing that are asked for their tags one by one, at most so many in one poll.
-const UNTAGGED_ASKED: usize = 200;
 /// Empty listings of a look-up that are remembered; the decision needs the last two.
 const LISTINGS_KEPT: usize = 8;
 /// A `Slow` job is read at every so many polls; so is a census taken.
@@ -45,6 +46,9 @@ pub struct Polls {
     firmware: Option<Result<Firmware, Trouble>>,
     jobs: BTreeMap<JobId, JobPolls>,
     lookup: Option<LookupPolls>,
+    tags: Tags,
+    listed: Option<Listed>,
+    proposed: Option<Proposed>,
     census: Census,
 }
 
@@ -62,8 +66,6 @@ struct LookupPolls {
     token: String,
     epoch: i32,
     lookup: Lookup,
-    /// Jobs that were listed without tags, and whose own answer does not show the claim's either: tags never change.
-    foreign: BTreeSet<JobId>,
 }
 
 /// What one poll found.
@@ -72,9 +74,12 @@ pub struct Findings {
     firmware: Option<Result<Firmware, Trouble>>,
     jobs: BTreeMap<JobId, JobReading>,
     lookup: Option<(String, i32, Lookup)>,
+    listed: Option<Listed>,
+    proposed: Option<Proposed>,
     ledger: Option<RunLedger>,
     unfinished: Option<Unfinished>,
     cloud: Option<(Timestamp, Duration)>,
+    fleet: Option<Timestamp>,
     trouble: Option<Trouble>,
     /// The operation whose answer showed a tag of ours on a job.
     pub echoed: Option<Operation>,
@@ -87,10 +92,16 @@ impl Findings {
             known.firmware = self.firmware;
             known.jobs = self.jobs;
             known.lookup = self.lookup;
+            known.listed = self.listed;
+            known.proposed = self.proposed;
             known.unfinished = self.unfinished;
             known.ledger = self.ledger.or_else(|| known.ledger.take());
             known.cloud = self.cloud.or(known.cloud);
-            known.trouble = self.trouble;
+            known.fleet = self.fleet.or(known.fleet);
+            known.trouble = match (known.trouble.take(), self.trouble) {
+                (Some(earlier), Some(now)) if now.repeats(&earlier) => Some(earlier),
+                (_, now) => now,
+            };
         });
     }
 }
@@ -108,7 +119,7 @@ pub async fn poll<A: Api>(
     if polls.revision != revision {
         (polls.firmware, polls.revision) = (None, revision.to_owned());
     }
-    let mut reader = Reader { api, ctx: &ctx, account, clock: &clock, cloud: None, echoed: None };
+    let mut reader = Reader { api, ctx: &ctx, account, clock: &clock, cloud: None, fleet: None, echoed: None };
     let outcome = reader.read(wanted, polls).await;
     let unfinished = if outcome.is_ok() { reader.unfinished(&wanted.unfinished).await } else { Ok(None) };
     let (unfinished, missed) = unfinished.map_or_else(|error| (None, Some(error)), |names| (names, None));
@@ -117,37 +128,33 @@ pub async fn poll<A: Api>(
         firmware: polls.firmware.clone(),
         jobs: polls.jobs.iter().filter_map(|(id, j)| Some((id.clone(), j.reading.clone()?))).collect(),
         lookup: polls.lookup.as_ref().map(|l| (l.token.clone(), l.epoch, l.lookup.clone())),
+        listed: polls.listed.clone(),
+        proposed: polls.proposed.clone(),
         ledger: outcome.as_ref().ok().cloned().flatten(),
         unfinished,
         cloud: reader.cloud,
+        fleet: reader.fleet,
         trouble: outcome.err().or(missed).map(|error| trouble(&error)),
         echoed: reader.echoed,
     }
 }
 
-/// What a failed read means for a person. Without the RequestId, which differs at every poll and would make every poll
-/// a write; the log has it.
+/// What a failed read means for a person.
 pub fn trouble(error: &CallError) -> Trouble {
     tracing::warn!(request_id = error.request_id.as_deref(), %error, "a read failed");
-    let refused = error.class == CodeClass::Terminal;
-    let said = if error.message.is_empty() { error.code.clone() } else { format!("{}: {}", error.code, error.message) };
-    Trouble {
-        reason: if refused { "CloudRefused" } else { "CloudUnreachable" },
-        message: if refused {
-            format!("the cloud refuses to answer: {said}; check the OTAAccount and its Secret")
-        } else {
-            format!("the cloud cannot be read at the moment: {said}")
-        },
-        stalled: refused,
-    }
+    let meaning = error.meaning();
+    let stalled = error.class != CodeClass::Unknown && meaning.requeue.needs_a_person();
+    let what = if stalled { "the cloud refuses to answer" } else { "the cloud cannot be read at the moment" };
+    Trouble { reason: meaning.reason_of_read, message: format!("{what}: {}", error.told()), stalled }
 }
 
-struct Reader<'a, A, C> {
-    api: &'a A,
-    ctx: &'a CallContext,
+pub(super) struct Reader<'a, A, C> {
+    pub(super) api: &'a A,
+    pub(super) ctx: &'a CallContext,
     account: &'a Account,
     clock: &'a C,
     cloud: Option<(Timestamp, Duration)>,
+    fleet: Option<Timestamp>,
     echoed: Option<Operation>,
 }
 
@@ -158,6 +165,7 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
         } else {
             polls.lookup = None;
         }
+        self.proposed(wanted.proposed.as_ref(), polls).await?;
         // A package that may be rolled out stays so. Where no job is read it is read all the same: the cloud's clock
         // comes with the answer, and the next claim needs it.
         let known = matches!(&polls.firmware, Some(Ok(firmware)) if firmware.status.allows_upgrades());
@@ -178,6 +186,7 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
                 self.job(job, known).await?;
             }
         }
+        self.audit(wanted.audit.as_ref(), polls).await?;
         self.census(wanted, polls).await
     }
 
@@ -186,14 +195,15 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
     }
 
     /// The cloud's clock comes with every answer.
-    fn note<T>(&mut self, read: &Read<T>) {
+    pub(super) fn note<T>(&mut self, read: &Read<T>) {
+        self.fleet = read.now.or(self.fleet);
         if let Some(date) = read.date {
             self.cloud = Some((date, (self.clock)().monotonic));
         }
     }
 
     /// An answer may show that this account's jobs show our tags.
-    fn hear(&mut self, operation: Operation, tag: Option<&str>) {
+    pub(super) fn hear(&mut self, operation: Operation, tag: Option<&str>) {
         if tag.is_some() {
             self.echoed = Some(operation);
         }
@@ -228,7 +238,12 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
         let mut names = Vec::new();
         for job in of {
             for status in [TaskStatus::Failed, TaskStatus::Canceled] {
-                let tasks = polling::tasks_in(self.api, self.ctx, job, &status).await?.value;
+                let tasks = match polling::tasks_in(self.api, self.ctx, job, &status).await {
+                    Ok(read) => read.value,
+                    // It is gone, and its names with it: the job's own reading tells.
+                    Err(error) if error.is(code::INVALID_OTA_JOB_ID) => return Ok(None),
+                    Err(error) => return Err(error),
+                };
                 names.extend(tasks.into_iter().map(|t| (t.device_name.as_str().to_owned(), t.utc_modified)));
             }
         }
@@ -239,57 +254,60 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
         let same = |l: &LookupPolls| l.token == claim.token && l.epoch == claim.epoch;
         if !polls.lookup.as_ref().is_some_and(same) {
             let lookup = Lookup::default();
-            let (token, foreign) = (claim.token.clone(), BTreeSet::new());
-            polls.lookup = Some(LookupPolls { token, epoch: claim.epoch, lookup, foreign });
+            polls.lookup = Some(LookupPolls { token: claim.token.clone(), epoch: claim.epoch, lookup });
         }
-        let Some(state) = &mut polls.lookup else { return Ok(()) };
         let asked = (self.clock)().monotonic;
         let firmware = FirmwareId::new(claim.call.firmware_id.clone());
-        let read = calls::all_jobs_of_firmware(self.api, self.ctx, &firmware).await?;
-        self.note(&read);
-        self.hear(Operation::ListOTAJobByFirmware, read.value.jobs.iter().find_map(|job| job.tag(TAG_KEY)));
-        let mut found = Vec::new();
-        let (mut asked_for, mut complete) = (0, read.value.complete);
-        // The youngest first: the job that is looked for was made just now.
-        let mut jobs: Vec<_> = read.value.jobs.iter().collect();
-        jobs.sort_by_key(|job| std::cmp::Reverse(job.utc_create));
-        for job in jobs {
-            let tagged = if job.tags.is_empty() {
-                if state.foreign.contains(&job.job_id) {
-                    continue;
-                }
-                if asked_for == UNTAGGED_ASKED {
-                    complete = false;
-                    continue;
-                }
-                asked_for += 1;
-                let full = calls::query_job(self.api, self.ctx, &job.job_id).await?.value;
-                self.hear(Operation::QueryOTAJob, full.tag(TAG_KEY));
-                let ours = full.tag(TAG_KEY) == Some(claim.token.as_str());
-                if !ours {
-                    state.foreign.insert(job.job_id.clone());
-                }
-                ours
-            } else {
-                job.tag(TAG_KEY) == Some(claim.token.as_str())
-            };
-            if tagged {
-                found.push(Found { id: job.job_id.clone(), utc_create: job.utc_create });
-            }
-        }
-        found.sort_by(|a, b| (a.utc_create, &a.id).cmp(&(b.utc_create, &b.id)));
-        if !found.is_empty() {
-            state.lookup.found = found;
+        let listing = self.listing(&firmware, &mut polls.tags, |_| true).await?;
+        polls.listed = Some(listing.live(firmware, asked));
+        let Some(state) = &mut polls.lookup else { return Ok(()) };
+        state.lookup.found = listing
+            .tagged()
+            .filter(|(_, tag)| *tag == claim.token)
+            .map(|(job, _)| Found {
+                id: job.job_id.clone(),
+                utc_create: job.utc_create,
+                live: !job.status.is_terminal(),
+            })
+            .collect();
+        if !state.lookup.found.is_empty() {
             return Ok(());
         }
         let lag = self.account.list_lag.saturating_mul(UNCLEAR_LAG);
         let empty = &mut state.lookup.empty;
         let last = empty.last().map(|e| e.asked);
-        if complete && last.is_none_or(|last| asked.saturating_sub(last) >= lag) {
-            empty.push(Empty { asked, date: read.date });
+        if listing.complete && last.is_none_or(|last| asked.saturating_sub(last) >= lag) {
+            empty.push(Empty { asked, date: listing.date });
             let old = empty.len().saturating_sub(LISTINGS_KEPT);
             empty.drain(..old);
         }
+        Ok(())
+    }
+
+    /// The jobs among which those are looked for that should not be there. A look-up has listed them just now.
+    async fn audit(&mut self, audit: Option<&Audit>, polls: &mut Polls) -> Result<(), CallError> {
+        let Some(audit) = audit else { return Ok(()) };
+        let read = polls.firmware.as_ref().and_then(|f| f.as_ref().ok()).map(|f| f.id.clone());
+        let Some(firmware) = audit.firmware.clone().or(read) else { return Ok(()) };
+        let asked = (self.clock)().monotonic;
+        let fresh = |l: &Listed| l.firmware == firmware && asked.saturating_sub(l.asked) < audit.every;
+        if !polls.listed.as_ref().is_some_and(fresh) {
+            // What has ended does no harm any more.
+            let listing = self.listing(&firmware, &mut polls.tags, |job| !job.status.is_terminal()).await?;
+            polls.listed = Some(listing.live(firmware, asked));
+        }
+        Ok(())
+    }
+
+    async fn proposed(&mut self, wanted: Option<&JobId>, polls: &mut Polls) -> Result<(), CallError> {
+        polls.proposed = None;
+        let Some(id) = wanted else { return Ok(()) };
+        let job = match calls::query_job(self.api, self.ctx, id).await {
+            Ok(read) => Ok(read.value),
+            Err(error) if error.class == CodeClass::Terminal => Err(error.to_string()),
+            Err(error) => return Err(error),
+        };
+        polls.proposed = Some(Proposed { id: id.clone(), job });
         Ok(())
     }
 
@@ -313,15 +331,17 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
         let (tally, job) = match self.counts_and_job(&wanted.id).await {
             Ok(both) => both,
             Err(error) if code::same(&error.code, code::INVALID_OTA_JOB_ID) => {
-                let known_now = known.reading.as_ref().map_or(taken_at, |r| r.now);
-                let counts = known.reading.as_ref().map(|r| r.counts).unwrap_or_default();
+                // Gates go on by the cloud's clock, and a refusal does not tell it.
+                let clock = calls::probe(self.api, self.ctx).await?;
+                self.note(&clock);
+                let read = known.reading.as_ref().map(|r| r.counts);
                 known.reading = Some(JobReading {
                     job: None,
-                    counts,
+                    counts: external::closed(wanted.gone.or(read).unwrap_or_default()),
                     moving: 0,
                     consistent: true,
                     settled: true,
-                    now: known_now,
+                    now: clock.now.or(clock.date).unwrap_or(taken_at),
                     taken_at,
                     cancel_sent: None,
                 });

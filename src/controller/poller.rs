@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, Semaphore};
 
 use crate::api::FirmwareRollout;
 use crate::clock;
-use crate::rollout::revision;
+use crate::rollout::course;
 use crate::rollout::wanted::{Wanted, wanted};
 use crate::telemetry::Pulse;
 
@@ -117,7 +117,8 @@ async fn read(
     polls: &mut Polls,
 ) -> Option<poll::Findings> {
     let ready = cluster.ready(rollout).await.ok()?;
-    let revision = revision::of_spec(&rollout.spec);
+    let status = rollout.status.clone().unwrap_or_default();
+    let revision = course::revision(&rollout.spec, &status);
     let found = poll::poll(&*ready.client, &ready.account, wants, &revision, polls, || cluster.moment()).await;
     if let Some(operation) = found.echoed {
         cluster.accounts().echoed(&ready.account, operation);

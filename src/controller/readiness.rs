@@ -14,12 +14,15 @@ use crate::api::account::TagEcho;
 use crate::api::condition::{self, Condition};
 use crate::api::{FIELD_MANAGER, OTAAccount, OTAAccountStatus, Time};
 use crate::clock;
+use crate::ota::Operation;
 use crate::ota::calls::{self, CallContext};
+use crate::ota::code;
 use crate::rollout::observed::Trouble;
 
 use super::accounts::API_TIMEOUT;
 use super::cluster::Cluster;
 use super::poll;
+use super::usage;
 use super::world::Key;
 
 /// How often an account that works is asked again; one that does not, at every look.
@@ -57,15 +60,23 @@ pub async fn run(kube: kube::Client, cluster: Arc<Cluster>) {
             let found = match fresh {
                 Some(asked) => asked.found.clone(),
                 None => {
-                    let found = ask(&cluster, &key).await;
+                    let found = match (ask(&cluster, &key).await, asked.get(&key).map(|a| &a.found)) {
+                        (Err(now), Some(Err(earlier))) if now.repeats(earlier) => Err(earlier.clone()),
+                        (found, _) => found,
+                    };
                     let since = clock::monotonic();
                     asked.insert(key, Asked { generation, found: found.clone(), since });
                     found
                 }
             };
             let echo = found.as_ref().ok().and_then(|subject| cluster.accounts().echo(subject));
-            if cluster.owns(&Key::of(&**account)) {
-                tell(&kube, account, found, echo).await;
+            let key = Key::of(&**account);
+            let users = cluster.users(&key);
+            if cluster.owns(&key) {
+                tell(&kube, account, found, echo, usage::deleting(account, &users)).await;
+            }
+            if cluster.owns(&key) {
+                cluster.mark(account, !users.is_empty()).await;
             }
         }
         tokio::select! {
@@ -81,12 +92,31 @@ async fn ask(cluster: &Cluster, key: &Key) -> Result<String, Trouble> {
     let ready = cluster.accounts().ready(key).await?;
     let ctx = CallContext { instance_id: ready.account.instance_id.clone() };
     calls::probe(&*ready.client, &ctx).await.map_err(|error| poll::trouble(&error))?;
-    Ok(ready.account.subject())
+    match missing(&ready.client.forbidden()) {
+        Some(trouble) => Err(trouble),
+        None => Ok(ready.account.subject()),
+    }
+}
+
+/// What the account's principal may not do, though its keys are good.
+fn missing(forbidden: &[Operation]) -> Option<Trouble> {
+    if forbidden.is_empty() {
+        return None;
+    }
+    let actions: Vec<_> = forbidden.iter().map(|operation| format!("iot:{operation}")).collect();
+    let message =
+        format!("the cloud forbids {}: allow it in the RAM policy of the account's user or role", actions.join(", "));
+    Some(Trouble { reason: code::ACTION_FORBIDDEN, message, stalled: true })
 }
 
 /// Our part of the status: what `fota doctor` found has another field manager, and is no business of ours. An apply
 /// that carried it would make us its owner, and the next diagnosis could take nothing out of it.
-fn ours(old: OTAAccountStatus, ready: Condition, echo: Option<TagEcho>) -> OTAAccountStatus {
+fn ours(
+    old: OTAAccountStatus,
+    ready: Condition,
+    echo: Option<TagEcho>,
+    deleting: Option<Condition>,
+) -> OTAAccountStatus {
     let mut new = OTAAccountStatus { observed_generation: ready.observed_generation, doctor: None, ..old };
     if let Some(echo) = echo
         && new.tag_echo.as_ref().is_none_or(|known| known.subject != echo.subject)
@@ -94,10 +124,20 @@ fn ours(old: OTAAccountStatus, ready: Condition, echo: Option<TagEcho>) -> OTAAc
         new.tag_echo = Some(echo);
     }
     condition::set(&mut new.conditions, ready);
+    match deleting {
+        Some(deleting) => condition::set(&mut new.conditions, deleting),
+        None => new.conditions.retain(|c| c.kind != "Deleting"),
+    }
     new
 }
 
-async fn tell(kube: &kube::Client, account: &OTAAccount, found: Result<String, Trouble>, echo: Option<TagEcho>) {
+async fn tell(
+    kube: &kube::Client,
+    account: &OTAAccount,
+    found: Result<String, Trouble>,
+    echo: Option<TagEcho>,
+    deleting: Option<Condition>,
+) {
     let (holds, reason, message) = match found {
         Ok(_) => ("True", "CloudAnswers", "the cloud answers to these keys".to_owned()),
         Err(trouble) => ("False", trouble.reason, trouble.message),
@@ -111,7 +151,7 @@ async fn tell(kube: &kube::Client, account: &OTAAccount, found: Result<String, T
         message,
     };
     let old = OTAAccountStatus { doctor: None, ..account.status.clone().unwrap_or_default() };
-    let new = ours(old.clone(), ready, echo);
+    let new = ours(old.clone(), ready, echo, deleting);
     if old == new {
         return;
     }
@@ -142,6 +182,14 @@ mod tests {
     }
 
     #[test]
+    fn missing_permissions_are_named_as_actions() {
+        assert_eq!(missing(&[]), None);
+        let trouble = missing(&[Operation::QueryOTAJob, Operation::CancelOTATaskByJob]).unwrap();
+        assert_eq!((trouble.reason, trouble.stalled), ("ActionForbidden", true));
+        assert!(trouble.message.contains("iot:QueryOTAJob, iot:CancelOTATaskByJob"), "{}", trouble.message);
+    }
+
+    #[test]
     fn an_echo_is_told_once_and_kept_and_the_doctors_part_is_left_alone() {
         let ready = Condition {
             kind: "Ready".into(),
@@ -154,11 +202,19 @@ mod tests {
         let doctor: crate::api::account::Diagnosis =
             serde_json::from_value(json!({"subject": "s", "at": "2026-01-01T00:00:00Z"})).unwrap();
         let old = OTAAccountStatus { doctor: Some(doctor), ..OTAAccountStatus::default() };
-        let first = ours(old, ready.clone(), Some(echo("s", 1)));
+        let first = ours(old, ready.clone(), Some(echo("s", 1)), None);
         assert_eq!((&first.tag_echo, &first.doctor), (&Some(echo("s", 1)), &None));
-        assert_eq!(ours(first.clone(), ready.clone(), Some(echo("s", 2))), first, "of the same account once is enough");
-        assert_eq!(ours(first.clone(), ready.clone(), None), first, "forgotten by this process, not by the status");
-        let rotated = ours(first, ready, Some(echo("t", 2)));
+        assert_eq!(
+            ours(first.clone(), ready.clone(), Some(echo("s", 2)), None),
+            first,
+            "of the same account once is enough"
+        );
+        assert_eq!(
+            ours(first.clone(), ready.clone(), None, None),
+            first,
+            "forgotten by this process, not by the status"
+        );
+        let rotated = ours(first, ready, Some(echo("t", 2)), None);
         assert_eq!(rotated.tag_echo, Some(echo("t", 2)));
     }
 }

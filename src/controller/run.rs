@@ -18,11 +18,11 @@ use tracing::{info, warn};
 use crate::api::status::Phase;
 use crate::api::{FirmwareRollout, OTAAccount};
 use crate::clock;
-use crate::ota::endpoint::AllowedEndpoints;
 use crate::telemetry::{self, Metrics, Pulse};
 
 use super::accounts::Accounts;
 use super::cluster::{Cluster, account_of, prune};
+use super::keys::{Keys, Rules};
 use super::lease::{self, Keeper, Leases};
 use super::memory::Memory;
 use super::pass::{After, pass};
@@ -44,8 +44,8 @@ const AT_LATEST: Duration = Duration::from_secs(15);
 pub struct Settings {
     /// Which namespace; none: all of them.
     pub namespace: Option<String>,
-    /// Which hosts may be called.
-    pub allowed: AllowedEndpoints,
+    /// Which hosts may be called, and who may use the operator's own identity.
+    pub rules: Rules,
     /// How often things are read and written.
     pub cadences: Cadences,
     /// How owners are elected.
@@ -92,7 +92,8 @@ pub async fn run(kube: kube::Client, settings: Settings, telemetry: Option<TcpLi
     let leases = Arc::new(Leases::new(settings.lease.duration));
     let metrics = Metrics::new();
     let read = account_store.clone();
-    let accounts = Accounts::new(kube.clone(), account_store, settings.allowed.clone(), leases, metrics.clone());
+    let accounts =
+        Accounts::new(kube.clone(), account_store, Keys::new(settings.rules.clone()), leases, metrics.clone());
     let recorder = Recorder::new(kube.clone(), reporter);
     let cluster = Arc::new(Cluster::new(kube.clone(), store.clone(), accounts, recorder));
     let memory = Arc::new(Memory::default());

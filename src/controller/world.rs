@@ -1,6 +1,7 @@
 //! What a pass needs of its surroundings. One implementation talks to a real API server and a real cloud; a simulated
 //! one runs the same passes in virtual time.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,6 +100,11 @@ pub trait World: Send + Sync {
     /// Another rollout of the same product that goes first.
     fn rival(&self, rollout: &FirmwareRollout) -> Option<String>;
 
+    /// The jobs that the other rollouts of the product know, and whose they are.
+    fn siblings(&self, _: &FirmwareRollout) -> BTreeMap<JobId, String> {
+        BTreeMap::new()
+    }
+
     /// Reads the object from the API server, past every cache.
     fn refresh(&self, key: &Key) -> impl Future<Output = Option<Arc<FirmwareRollout>>> + Send;
 
@@ -126,6 +132,9 @@ pub trait World: Send + Sync {
         job: &JobId,
         pending: Pending,
     ) -> impl Future<Output = Result<(), CallError>> + Send;
+
+    /// Cancels a dynamic job; its tasks stay.
+    fn end_policy(&self, rollout: &FirmwareRollout, job: &JobId) -> impl Future<Output = Result<(), CallError>> + Send;
 
     /// Publishes events; losing one is harmless.
     fn announce(&self, rollout: &FirmwareRollout, notes: &[Note]) -> impl Future<Output = ()> + Send;

@@ -36,7 +36,8 @@ pub struct CallContext {
 }
 
 impl CallContext {
-    fn request(&self, operation: Operation, own: impl IntoIterator<Item = (&'static str, String)>) -> Request {
+    /// A request with these parameters, and without a stamp.
+    pub fn request(&self, operation: Operation, own: impl IntoIterator<Item = (&'static str, String)>) -> Request {
         let mut parameters: Params = own.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         if let Some(instance) = self.instance_id.as_deref().filter(|id| !id.is_empty()) {
             parameters.insert("IotInstanceId".to_owned(), instance.to_owned());
@@ -45,8 +46,18 @@ impl CallContext {
     }
 }
 
-async fn ask<A: Api>(api: &A, request: &Request) -> Result<Document, CallError> {
-    wire::judge(&api.exchange(request).await?)
+pub(super) async fn ask<A: Api>(api: &A, request: &Request) -> Result<Document, CallError> {
+    let told = |error: CallError| error.of(request.operation);
+    let answer = api.exchange(request).await.map_err(|absence| told(absence.into()))?;
+    wire::judge(&answer).map_err(told)
+}
+
+/// Sends a request exactly as given; what a success says is not looked at.
+///
+/// # Errors
+/// What the cloud refused, or that it gave no answer.
+pub async fn send<A: Api>(api: &A, request: &Request) -> Result<(), CallError> {
+    ask(api, request).await.map(|_| ())
 }
 
 /// Sends a create exactly as given.
@@ -156,15 +167,38 @@ pub async fn list_firmware<A: Api>(
     product_key: &str,
     dest_version: &str,
 ) -> Result<Read<Vec<Firmware>>, CallError> {
+    let filters = [("ProductKey", product_key.to_owned()), ("DestVersion", dest_version.to_owned())];
+    let all = firmware_pages(api, ctx, &filters).await?;
+    let fits = |f: &Firmware| f.version == dest_version && of_product(f, product_key);
+    Ok(all.map(|all| all.into_iter().filter(fits).collect()))
+}
+
+/// Reads all packages of a product (6.6), as [`list_firmware`] does.
+///
+/// # Errors
+/// As [`list_firmware`].
+pub async fn list_product_firmware<A: Api>(
+    api: &A,
+    ctx: &CallContext,
+    product_key: &str,
+) -> Result<Read<Vec<Firmware>>, CallError> {
+    let all = firmware_pages(api, ctx, &[("ProductKey", product_key.to_owned())]).await?;
+    Ok(all.map(|all| all.into_iter().filter(|f| of_product(f, product_key)).collect()))
+}
+
+fn of_product(firmware: &Firmware, product_key: &str) -> bool {
+    firmware.product_key.as_deref().is_none_or(|key| key == product_key)
+}
+
+async fn firmware_pages<A: Api>(
+    api: &A,
+    ctx: &CallContext,
+    filters: &[(&'static str, String)],
+) -> Result<Read<Vec<Firmware>>, CallError> {
     let mut pages = Pages::new(FIRMWARES_PER_PAGE, |firmware: &Firmware| firmware.id.clone());
     while let Some(number) = pages.wanted() {
-        let own = [
-            ("ProductKey", product_key.to_owned()),
-            ("DestVersion", dest_version.to_owned()),
-            ("CurrentPage", number.to_string()),
-            ("PageSize", FIRMWARES_PER_PAGE.to_string()),
-        ];
-        let request = ctx.request(Operation::ListOTAFirmware, own);
+        let paging = [("CurrentPage", number.to_string()), ("PageSize", FIRMWARES_PER_PAGE.to_string())];
+        let request = ctx.request(Operation::ListOTAFirmware, filters.iter().cloned().chain(paging));
         pages.take(ask(api, &request).await?.read(decode::firmwares)?);
     }
     if !pages.complete() {
@@ -174,19 +208,17 @@ pub async fn list_firmware<A: Api>(
             "packages came or went while they were read",
         ));
     }
-    let fits =
-        |f: &Firmware| f.version == dest_version && f.product_key.as_deref().is_none_or(|key| key == product_key);
-    Ok(pages.finish()?.map(|all| all.into_iter().filter(fits).collect()))
+    pages.finish()
 }
 
 /// Whether the cloud answers to these keys: the cheapest call that needs no id (6.6, a page of one package).
 ///
 /// # Errors
 /// What the cloud refused, or that it gave no answer.
-pub async fn probe<A: Api>(api: &A, ctx: &CallContext) -> Result<(), CallError> {
+pub async fn probe<A: Api>(api: &A, ctx: &CallContext) -> Result<Read<()>, CallError> {
     let own = [("CurrentPage", "1".to_owned()), ("PageSize", "1".to_owned())];
     let request = ctx.request(Operation::ListOTAFirmware, own);
-    ask(api, &request).await?.read(decode::firmwares).map(|_| ())
+    Ok(ask(api, &request).await?.read(decode::firmwares)?.map(|_| ()))
 }
 
 /// Which of a job's tasks to cancel (6.9).
@@ -470,12 +502,15 @@ pub(super) mod tests {
         let body = json!({"Success": true, "Total": 3, "FirmwareInfo": {"SimpleFirmwareInfo": all}});
         let mut short = body.clone();
         short["Total"] = json!(4);
-        let script = Script::json([body, short]);
+        let script = Script::json([body.clone(), short, body]);
         let ctx = CallContext::default();
         let found = list_firmware(&script, &ctx, "p", "1").await.unwrap().value;
         assert_eq!(found.iter().map(|f| f.id.as_str()).collect::<Vec<_>>(), ["a"]);
         assert_eq!(script.params(0), "CurrentPage=1 DestVersion=1 PageSize=100 ProductKey=p");
         let error = list_firmware(&script, &ctx, "p", "1").await.unwrap_err();
         assert_eq!((error.code.as_str(), error.class), (code::INCOMPLETE_LIST, Class::Transient));
+        let found = list_product_firmware(&script, &ctx, "p").await.unwrap().value;
+        assert_eq!(found.iter().map(|f| f.id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(script.params(2), "CurrentPage=1 PageSize=100 ProductKey=p");
     }
 }

@@ -34,6 +34,7 @@ pub enum EndpointError {
 pub struct AllowedEndpoints {
     patterns: Vec<Pattern>,
     allow_insecure: bool,
+    any_host: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +49,7 @@ impl Default for AllowedEndpoints {
     /// `*.aliyuncs.com`, HTTPS only.
     fn default() -> Self {
         let vendor = Pattern { host: "aliyuncs.com".to_owned(), subdomains: true, port: None };
-        Self { patterns: vec![vendor], allow_insecure: false }
+        Self { patterns: vec![vendor], allow_insecure: false, any_host: false }
     }
 }
 
@@ -65,7 +66,18 @@ impl AllowedEndpoints {
         allow_insecure: bool,
     ) -> Result<Self, EndpointError> {
         let patterns = patterns.into_iter().map(|text| Pattern::parse(text.as_ref())).collect::<Result<_, _>>()?;
-        Ok(Self { patterns, allow_insecure })
+        Ok(Self { patterns, allow_insecure, any_host: allow_insecure })
+    }
+
+    /// As [`AllowedEndpoints::new`], but only the hosts listed, over plain HTTP too with `allow_insecure`.
+    ///
+    /// # Errors
+    /// [`EndpointError::Pattern`] with the first pattern that is none.
+    pub fn listed<T: AsRef<str>>(
+        patterns: impl IntoIterator<Item = T>,
+        allow_insecure: bool,
+    ) -> Result<Self, EndpointError> {
+        Ok(Self { any_host: false, ..Self::new(patterns, allow_insecure)? })
     }
 
     /// The vendor's endpoint of a region: `https://iot.<region>.aliyuncs.com/`.
@@ -113,7 +125,7 @@ impl AllowedEndpoints {
             return Err(EndpointError::Insecure(shown(text)));
         }
         let port = url.port_or_known_default();
-        if !self.allow_insecure && !self.patterns.iter().any(|pattern| pattern.fits(&host, port)) {
+        if !self.any_host && !self.patterns.iter().any(|pattern| pattern.fits(&host, port)) {
             return Err(EndpointError::NotAllowed(shown(&host)));
         }
         Ok(Endpoint { url, host, region: None })
@@ -133,7 +145,7 @@ impl Pattern {
             _ => (rest, None),
         };
         // Read as an endpoint's host is read, so that `[0::1]` and `LOCALHOST` match what they mean.
-        let any = AllowedEndpoints { patterns: Vec::new(), allow_insecure: true };
+        let any = AllowedEndpoints { patterns: Vec::new(), allow_insecure: true, any_host: true };
         let host = any.endpoint(host).map_err(|_| wrong())?.host;
         if subdomains && (host.starts_with('[') || host.parse::<IpAddr>().is_ok()) {
             return Err(wrong());
@@ -169,6 +181,14 @@ impl Endpoint {
     /// Its URL: scheme, host, port, `/`.
     pub fn url(&self) -> &Url {
         &self.url
+    }
+
+    /// What the `Host` header says: the host, and the port unless it is the scheme's own.
+    pub fn host_header(&self) -> String {
+        match self.url.port() {
+            Some(port) => format!("{}:{port}", self.host),
+            None => self.host.clone(),
+        }
     }
 
     /// The region that calls name, if one is known.
@@ -300,6 +320,15 @@ mod tests {
     }
 
     #[test]
+    fn a_list_is_a_list_over_plain_http_too() {
+        let listed = AllowedEndpoints::listed(["127.0.0.1"], true).unwrap();
+        assert!(listed.endpoint("http://127.0.0.1:8080").is_ok());
+        assert!(matches!(listed.endpoint("http://127.0.0.2:8080"), Err(EndpointError::NotAllowed(_))));
+        let secure = AllowedEndpoints::listed(["127.0.0.1"], false).unwrap();
+        assert!(matches!(secure.endpoint("http://127.0.0.1:8080"), Err(EndpointError::Insecure(_))));
+    }
+
+    #[test]
     fn patterns_match_hosts_subdomains_and_ports() {
         let allowed =
             AllowedEndpoints::new(["iot.example:8443", "*.Fleet.example", "[0::1]", "[::2]:90"], false).unwrap();
@@ -319,6 +348,15 @@ mod tests {
         for pattern in ["*", "", "*.", "a.*.b", "*a.b", "https://x/y", "x:y", "*.127.0.0.1", "*.[::1]", "x@y"] {
             assert!(AllowedEndpoints::new([pattern], false).is_err(), "{pattern}");
         }
+    }
+
+    #[test]
+    fn the_host_header_names_a_port_only_where_it_matters() {
+        let header = |text: &str| insecure().endpoint(text).unwrap().host_header();
+        assert_eq!(header("https://IoT.aliyuncs.com:443/"), "iot.aliyuncs.com");
+        assert_eq!(header("iot.aliyuncs.com:8443"), "iot.aliyuncs.com:8443");
+        assert_eq!(header("http://[::1]:80"), "[::1]");
+        assert_eq!(header("http://[::1]:8080"), "[::1]:8080");
     }
 
     #[test]

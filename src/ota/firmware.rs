@@ -75,6 +75,8 @@ pub struct Firmware {
     pub verify_progress: Option<i64>,
     /// Number of files; QueryOTAFirmware only.
     pub files: Option<usize>,
+    /// Bytes of all its files together, if the answer says so.
+    pub size: Option<u64>,
 }
 
 #[cfg(test)]

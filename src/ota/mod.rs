@@ -7,27 +7,37 @@
 //! simulated cloud in virtual time.
 
 pub mod calls;
+pub mod changing;
 pub mod client;
 pub mod code;
 pub mod credentials;
 mod decode;
+mod denials;
+pub mod devices;
 pub mod endpoint;
 pub mod firmware;
+#[cfg(test)]
+mod fuzz;
 pub mod id;
 pub mod job;
 pub mod limits;
+pub mod list_file;
 pub mod operation;
 pub mod outcome;
 pub mod polling;
 pub mod quota;
 pub mod sign;
+mod signed;
 pub mod task;
 pub mod wire;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::future::Future;
 
 use jiff::Timestamp;
+
+use crate::api::Signature;
 
 pub use client::Client;
 pub use code::Class;
@@ -45,8 +55,11 @@ pub use task::{Failure, Task, TaskStatus};
 /// Wire parameters of one call, by exact wire name (`SrcVersion.1`); without the common and signature parameters.
 pub type Params = BTreeMap<String, String>;
 
+/// The parameter that holds a signed URL: shown nowhere.
+const SIGNED_URL: &str = "DnListFileUrl";
+
 /// One call, before it is signed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Request {
     /// Which operation.
     pub operation: Operation,
@@ -57,13 +70,26 @@ pub struct Request {
     pub stamp: Option<Stamp>,
 }
 
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |(name, value): (&'_ String, &'_ String)| {
+            (name.clone(), if name == SIGNED_URL { "***".to_owned() } else { value.clone() })
+        };
+        let parameters: Params = self.parameters.iter().map(shown).collect();
+        let mut debug = f.debug_struct("Request");
+        debug.field("operation", &self.operation).field("parameters", &parameters).field("stamp", &self.stamp).finish()
+    }
+}
+
 /// What makes a signed request repeatable: its two parameters that are otherwise new each time, and who sends it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamp {
-    /// `SignatureNonce`.
+    /// `SignatureNonce`, or `x-acs-signature-nonce`.
     pub nonce: String,
-    /// `Timestamp`, whole seconds on the wire.
+    /// `Timestamp`, or `x-acs-date`; whole seconds on the wire.
     pub at: Timestamp,
+    /// How it is signed.
+    pub signature: Signature,
     /// Nobody else sends it: by other keys, or to another place, it would be another request.
     pub sender: Sender,
 }
@@ -121,5 +147,19 @@ impl<A: Api> Api for &A {
 impl<A: Api> Api for std::sync::Arc<A> {
     fn exchange(&self, request: &Request) -> impl Future<Output = Result<Answer, NoAnswer>> + Send {
         (**self).exchange(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_shows_no_signed_url() {
+        let parameters = [("DnListFileUrl", "https://x/?Signature=hush"), ("FirmwareId", "f")];
+        let parameters = parameters.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        let request = Request { operation: Operation::CreateOTAStaticUpgradeJob, parameters, stamp: None };
+        let shown = format!("{request:?}");
+        assert!(!shown.contains("hush") && shown.contains("FirmwareId"), "{shown}");
     }
 }

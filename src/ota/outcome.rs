@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::NoAnswer;
-use super::code::{self, Class};
+use super::code::{self, Class, Group};
 use super::id::JobId;
+use super::{NoAnswer, Operation};
 
 /// Longest text of the cloud that is kept, in characters.
 const LONGEST_MESSAGE: usize = 256;
@@ -32,6 +32,8 @@ pub struct CallError {
     pub request_id: Option<String>,
     /// How long the gateway asked us to wait; at most 120 s.
     pub retry_after: Option<Duration>,
+    /// The operation that was called, where it is known.
+    pub operation: Option<Operation>,
 }
 
 impl CallError {
@@ -43,6 +45,7 @@ impl CallError {
             message: clean(message, LONGEST_MESSAGE),
             request_id: None,
             retry_after: None,
+            operation: None,
         }
     }
 
@@ -51,6 +54,38 @@ impl CallError {
         let cleaned = clean(request_id, LONGEST_CODE);
         self.request_id = (!cleaned.is_empty()).then_some(cleaned);
         self
+    }
+
+    /// The same error, of this operation.
+    pub fn of(self, operation: Operation) -> Self {
+        Self { operation: Some(operation), ..self }
+    }
+
+    /// What its code means; its class was told with the HTTP status in view.
+    pub fn meaning(&self) -> &'static Group {
+        code::meaning(&self.code, 0)
+    }
+
+    /// The RAM action that the principal lacks, where that is why it was refused.
+    pub fn missing_action(&self) -> Option<String> {
+        let operation = self.operation.filter(|_| self.meaning().reason == code::ACTION_FORBIDDEN)?;
+        Some(format!("iot:{operation}"))
+    }
+
+    /// For a person: code, the cloud's words, what to do, and the RequestId last, as it differs from call to call.
+    pub fn told(&self) -> String {
+        let mut text = if self.code.is_empty() { "an error without a code".to_owned() } else { self.code.clone() };
+        if !self.message.is_empty() {
+            text = format!("{text}: {}", self.message);
+        }
+        text = match self.missing_action() {
+            Some(action) => format!("{text}; allow {action} in the RAM policy of the account's user or role"),
+            None => format!("{text}; {}", self.meaning().advice),
+        };
+        match &self.request_id {
+            Some(id) => format!("{text} (RequestId {id})"),
+            None => text,
+        }
     }
 
     /// Whether it carries this code, whichever prefix the service put before it.
@@ -114,7 +149,7 @@ pub enum Outcome {
         /// `RequestId`; empty if the answer had none.
         request_id: String,
     },
-    /// Surely no job came of this send; the class is `Terminal` or `Transient`.
+    /// Surely no job came of this send; the class is `Terminal`, `Transient` or `Done`.
     Rejected(CallError),
     /// A job may exist; the class is `Unknown`.
     Unknown(CallError),
@@ -123,7 +158,7 @@ pub enum Outcome {
 impl From<CallError> for Outcome {
     fn from(error: CallError) -> Self {
         match error.class {
-            Class::Terminal | Class::Transient => Self::Rejected(error),
+            Class::Terminal | Class::Transient | Class::Done => Self::Rejected(error),
             Class::Unknown => Self::Unknown(error),
         }
     }
@@ -158,6 +193,15 @@ mod tests {
         let error = CallError::new(Class::Terminal, "Forbidden.RAM", "no").with_request_id("5EED");
         assert_eq!(error.to_string(), "Forbidden.RAM: no (RequestId 5EED)");
         assert_eq!(CallError::new(Class::Unknown, "", "").to_string(), "error without a code");
+    }
+
+    #[test]
+    fn a_forbidden_call_names_the_action_that_is_missing() {
+        let error = CallError::new(Class::Terminal, "Forbidden.RAM", "no").of(Operation::QueryOTAJob);
+        assert_eq!(error.missing_action().as_deref(), Some("iot:QueryOTAJob"));
+        assert!(error.told().contains("allow iot:QueryOTAJob"), "{}", error.told());
+        let other = CallError::new(Class::Terminal, code::INSTANCE_NOT_FOUND, "no").of(Operation::QueryOTAJob);
+        assert_eq!(other.missing_action(), None);
     }
 
     #[test]

@@ -52,7 +52,7 @@ impl Quota {
 
     /// Most calls in any second: the share of the documented rate, rounded down, but at least 1.
     pub fn per_second(&self, operation: Operation) -> usize {
-        // The rates are at most 20, so neither conversion loses anything; 1e-9 mends 0.29 × 100 = 28.999….
+        // The rates are at most 50, so neither conversion loses anything; 1e-9 mends 0.29 × 100 = 28.999….
         let allowed = (f64::from(operation.qps()) * self.share + 1e-9).floor();
         if allowed >= 1.0 { allowed as usize } else { 1 }
     }

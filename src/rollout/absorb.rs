@@ -6,11 +6,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::api::status::{Claim, FirmwareRolloutStatus, JobStatus, Refusal, StageKind, StageState};
 use crate::api::{Percent, Time};
-use crate::ota::code::{self, Class};
+use crate::ota::code::{self, Class, Requeue};
 use crate::ota::id::JobId;
 use crate::ota::outcome::{CallError, Outcome};
 
-use super::observed::{self, Verdict};
+use super::observed::{self, Tagged, Verdict};
+use super::owner::Own;
 use super::stage;
 use super::story::{Situation, bounded, tell};
 
@@ -85,21 +86,39 @@ pub fn record(
 ) {
     let Some(claim) = status.claim.take() else { return };
     let job = JobStatus {
-        id: job_id.as_str().to_owned(),
-        attempt: claim.attempt,
-        part: claim.part,
-        token: claim.token.clone(),
-        utc_create: utc_create.map(Time),
         request_id: request_id.map(str::to_owned),
         sent_percent: claim.call.parameters.get("GrayPercent").and_then(|p| Percent::parse(p).ok()),
         succeeded_before: claim.succeeded_before,
+        ..unclaimed(job_id, claim.attempt, claim.part, claim.token, utc_create)
+    };
+    take(status, &claim.stage, job);
+}
+
+/// A job without a claim of ours to go with it.
+pub fn unclaimed(id: &JobId, attempt: i32, part: i32, token: String, utc_create: Option<Timestamp>) -> JobStatus {
+    JobStatus {
+        id: id.as_str().to_owned(),
+        attempt,
+        part,
+        token,
+        utc_create: utc_create.map(Time),
+        request_id: None,
+        sent_percent: None,
+        succeeded_before: 0,
         total: None,
         cancelled_before: 0,
         counts: None,
         moving: 0,
+        drained: false,
+        gone: false,
+        accepted: None,
         view: None,
-    };
-    if let Some(entry) = status.stages.iter_mut().find(|s| s.name == claim.stage) {
+    }
+}
+
+/// Takes a job in as a stage's: that runs from now on.
+pub fn take(status: &mut FirmwareRolloutStatus, stage: &str, job: JobStatus) {
+    if let Some(entry) = status.stages.iter_mut().find(|s| s.name == stage) {
         if entry.jobs.iter().all(|j| j.id != job.id) {
             entry.jobs.push(job);
         }
@@ -108,6 +127,12 @@ pub fn record(
             entry.state = StageState::Running;
         }
     }
+}
+
+/// A job of a part whose claim was over when it showed up. `succeeded`: devices of the run's gray jobs by now.
+pub fn late(status: &mut FirmwareRolloutStatus, own: &Own, job: &Tagged, succeeded: i64) {
+    let found = unclaimed(&job.id, own.attempt, own.part, job.token.clone(), job.utc_create);
+    take(status, &own.stage, JobStatus { succeeded_before: succeeded, ..found });
 }
 
 /// Ends a claim whose create surely had no effect.
@@ -140,10 +165,10 @@ pub fn refuse(status: &mut FirmwareRolloutStatus, error: &CallError, generation:
         return Situation::waiting("NothingLeft", format!("no device is left for stage {}", claim.stage));
     }
     let count = entry.refusal.as_ref().filter(|r| r.generation == generation).map_or(1, |r| r.count.saturating_add(1));
-    // The package's state may only lag behind what a verification just reached; somebody else's verification ends.
-    let passing = [code::FIRMWARE_NOT_VERIFIED, code::IN_PROGRESS_VERIFY_JOB_EXISTED];
-    let again = error.class != Class::Terminal || passing.iter().any(|c| code::same(&error.code, c));
-    let pause = FIRST_PAUSE.saturating_mul(1 << count.clamp(1, 10).saturating_sub(1)).min(LONGEST_PAUSE);
+    let meaning = error.meaning();
+    let again = meaning.requeue != Requeue::AfterEdit || matches!(error.class, Class::Transient | Class::Unknown);
+    let grown = FIRST_PAUSE.saturating_mul(1 << count.clamp(1, 10).saturating_sub(1)).min(LONGEST_PAUSE);
+    let pause = if meaning.requeue == Requeue::Slowly { LONGEST_PAUSE } else { grown };
     let hinted = error.retry_after.map_or(0, |after| i64::try_from(after.as_secs()).unwrap_or(LONGEST_PAUSE) + 1);
     let retry_at = again.then(|| now.checked_add(SignedDuration::from_secs(pause.max(hinted))).unwrap_or(now));
     let refusal = refusal(error, generation, count, retry_at);
@@ -154,9 +179,13 @@ pub fn refuse(status: &mut FirmwareRolloutStatus, error: &CallError, generation:
 
 /// What the cloud said, within the bounds of a status.
 fn refusal(error: &CallError, generation: i64, count: i32, retry_at: Option<Timestamp>) -> Refusal {
+    let message = match error.missing_action() {
+        Some(action) => format!("{action} is not allowed: {}", error.message),
+        None => error.message.clone(),
+    };
     Refusal {
         code: bounded(&error.code, 128),
-        message: bounded(&error.message, 256),
+        message: bounded(&message, 256),
         request_id: error.request_id.as_ref().map(|id| bounded(id, 64)),
         generation,
         count,
@@ -166,20 +195,27 @@ fn refusal(error: &CallError, generation: i64, count: i32, retry_at: Option<Time
 
 /// How a refusal is told.
 pub fn refused(stage: &str, refusal: &Refusal) -> Situation {
+    // It had no effect: a code that nobody knows came with HTTP 429.
+    let meaning = match code::meaning(&refusal.code, 0) {
+        unclear if unclear.class == Class::Unknown => code::meaning(&refusal.code, 429),
+        known => known,
+    };
     let request = refusal.request_id.as_deref().map(|id| format!(", RequestId {id}")).unwrap_or_default();
     let said = format!("{} ({}{request})", refusal.message, refusal.code);
-    if let Some(at) = refusal.retry_at {
-        return Situation::waiting("CloudBusy", format!("the cloud put off stage {stage}: {said}; trying again"))
-            .until(Some(at.0));
+    let until = refusal.retry_at.map(|at| at.0);
+    match meaning.requeue {
+        Requeue::Soon => {
+            let because = format!("the cloud put off stage {stage}: {said}; trying again; {}", meaning.advice);
+            Situation::waiting(meaning.reason, because).until(until)
+        }
+        Requeue::Slowly => {
+            let because = format!("the cloud refused stage {stage}: {said}; {}; it is tried again", meaning.advice);
+            Situation::stalled(meaning.reason, because).until(until)
+        }
+        Requeue::AfterEdit => {
+            let because =
+                format!("the cloud refused stage {stage}: {}; {said}; edit the rollout to try again", meaning.advice);
+            Situation::stalled(meaning.reason, because).until(until)
+        }
     }
-    if code::same(&refusal.code, code::NO_DEVICE_CAN_UPGRADE) {
-        return Situation::stalled(
-            "NoDeviceCanUpgrade",
-            format!("no device can take stage {stage}: check sourceVersions and the devices named; {said}"),
-        );
-    }
-    Situation::stalled(
-        "CreateRefused",
-        format!("the cloud refused stage {stage}: {said}; edit the rollout to try again"),
-    )
 }

@@ -3,16 +3,11 @@
 //! The create calls take no idempotency token, and an answer can be lost (ota-api: section 12). So the claim carries
 //! the whole call; its tag finds the job again, and its nonce and timestamp make a repetition byte-identical.
 
-use std::collections::BTreeMap;
-
-use crate::api::rollout::Overwrite;
-use crate::api::status::{Call, Claim, DeviceList, StageKind};
-use crate::api::{FirmwareRolloutSpec, Percent, TAG_KEY, Time};
+use crate::api::status::{Call, Claim, DeviceList};
+use crate::api::{Signature, Time};
 use crate::ota::{Operation, Params, Request, Sender, Stamp};
 
-use super::observed::Account;
 use super::revision;
-use super::stage::Stage;
 
 /// Which create, among all that a rollout may ever send.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,79 +57,6 @@ pub fn device_list(names: &[String]) -> Option<DeviceList> {
     Some(DeviceList { count, digest: revision::hex(names.iter().map(String::as_str), 16) })
 }
 
-/// The call of a stage: the only place where a spec becomes wire parameters (ota-api: sections 2 and 3).
-pub fn call(
-    spec: &FirmwareRolloutSpec,
-    stage: &Stage,
-    firmware_id: &str,
-    account: &Account,
-    token: &str,
-    gray_percent: Option<Percent>,
-) -> Call {
-    let mut parameters = BTreeMap::new();
-    let mut set = |name: &str, value: String| parameters.insert(name.to_owned(), value);
-    set("FirmwareId", firmware_id.to_owned());
-    set("ProductKey", spec.product_key.clone());
-    if let Some(instance) = &account.instance_id {
-        set("IotInstanceId", instance.clone());
-    }
-    let operation = if stage.kind == StageKind::Verify {
-        Operation::CreateOTAVerifyJob
-    } else {
-        let selection = match stage.kind {
-            StageKind::Percent => "GRAY",
-            StageKind::Devices => "SPECIFIC",
-            StageKind::Verify | StageKind::Full => "ALL",
-        };
-        set("TargetSelection", selection.to_owned());
-        if let Some(percent) = gray_percent {
-            set("GrayPercent", percent.to_string());
-        }
-        if stage.kind != StageKind::Devices {
-            for (n, version) in (1..).zip(spec.source_versions.iter().flatten()) {
-                set(&format!("SrcVersion.{n}"), version.clone());
-            }
-        }
-        let delivery = &stage.delivery;
-        if let Some(rate) = delivery.maximum_per_minute {
-            set("MaximumPerMinute", rate.to_string());
-        }
-        if let Some(timeout) = &delivery.device_timeout {
-            set("TimeoutInMinutes", (timeout.length().as_secs() / 60).to_string());
-        }
-        if let Some(retry) = &delivery.retry {
-            set("RetryCount", retry.count.to_string());
-            set("RetryInterval", (retry.interval.length().as_secs() / 60).to_string());
-        }
-        if let Some(overwrite) = delivery.overwrite {
-            let mode = match overwrite {
-                Overwrite::Never => "1",
-                Overwrite::Pending => "2",
-            };
-            set("OverwriteMode", mode.to_owned());
-        }
-        Operation::CreateOTAStaticUpgradeJob
-    };
-    // A verification's tags are ours alone: what `delivery` says is for upgrade jobs.
-    let users = stage.delivery.tags.iter().flatten().filter(|_| stage.kind != StageKind::Verify);
-    let ours = (TAG_KEY.to_owned(), token.to_owned());
-    let tags = std::iter::once((&ours.0, &ours.1)).chain(users);
-    for (n, (key, value)) in (1..).zip(tags) {
-        set(&format!("Tag.{n}.Key"), key.clone());
-        set(&format!("Tag.{n}.Value"), value.clone());
-    }
-    Call {
-        operation: operation.name().to_owned(),
-        parameters,
-        devices: device_list(&stage.devices),
-        firmware_id: firmware_id.to_owned(),
-        endpoint: account.endpoint.clone(),
-        region: account.region.clone(),
-        instance_id: account.instance_id.clone(),
-        access_key: account.access_key.clone(),
-    }
-}
-
 /// Who may send a call: by anybody else's keys it would be another request, which no gateway takes for a copy.
 pub fn sender(call: &Call) -> Sender {
     Sender { endpoint: call.endpoint.clone(), region: call.region.clone(), access_key: call.access_key.clone() }
@@ -154,7 +76,12 @@ pub fn request(claim: &Claim, devices: &[String]) -> Option<Request> {
     Some(Request {
         operation,
         parameters,
-        stamp: Some(Stamp { nonce: nonce(&claim.token, claim.epoch), at: claim.at.0, sender: sender(&claim.call) }),
+        stamp: Some(Stamp {
+            nonce: nonce(&claim.token, claim.epoch),
+            at: claim.at.0,
+            signature: claim.call.signature.unwrap_or(Signature::V1),
+            sender: sender(&claim.call),
+        }),
     })
 }
 

@@ -1,7 +1,7 @@
 //! Commands by annotation: which are new, and what each does to a status. A value acts once; it is remembered in
 //! `status.handled`, so that re-syncs and restarts repeat nothing. How a command's effect is carried out never comes in.
 
-use crate::api::status::{FirmwareRolloutStatus, Phase, StageState};
+use crate::api::status::{FirmwareRolloutStatus, Phase, StageState, StageStatus};
 use crate::api::{ABORT, ADOPT, FirmwareRollout, PAUSE, RESUME, RETRY};
 
 use super::stage;
@@ -59,15 +59,20 @@ pub fn renew(status: &mut FirmwareRolloutStatus) {
     status.gate = None;
     for entry in &mut status.stages {
         if matches!(entry.state, StageState::Failed | StageState::Aborted) {
-            entry.state = StageState::Pending;
-            entry.attempt += 1;
-            entry.reason = None;
-            entry.message = None;
-            entry.ended_at = None;
-            entry.soaking_since = None;
-            entry.refusal = None;
+            again(entry);
         }
     }
+}
+
+/// Starts another attempt of a stage.
+pub fn again(entry: &mut StageStatus) {
+    entry.state = StageState::Pending;
+    entry.attempt += 1;
+    entry.reason = None;
+    entry.message = None;
+    entry.ended_at = None;
+    entry.soaking_since = None;
+    entry.refusal = None;
 }
 
 /// Stops a run: the stage that it is in ends as aborted, unless a claim has to be resolved first.

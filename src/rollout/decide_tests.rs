@@ -7,10 +7,11 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::decide::{Act, Step, decide};
-use super::observed::{Account, Empty, JobReading, Observed, Sends, Ticket, Trouble};
+use super::observed::{Account, Empty, JobReading, Listed, Observed, Sends, Ticket, Trouble};
 use super::{absorb, stage};
+use crate::api::account::Edition;
 use crate::api::status::{Ledger, Phase, StageState};
-use crate::api::{FINALIZER, FirmwareRollout, Replay};
+use crate::api::{FINALIZER, FirmwareRollout, Replay, Signature};
 use crate::ota::firmware::{Firmware, FirmwareStatus};
 use crate::ota::id::{FirmwareId, JobId};
 use crate::ota::job::{Job, JobStatus, JobType};
@@ -56,6 +57,7 @@ fn firmware(status: FirmwareStatus) -> Firmware {
         status,
         verify_progress: None,
         files: None,
+        size: None,
     }
 }
 
@@ -65,14 +67,18 @@ fn observed(status: FirmwareStatus) -> Observed {
         region: Some("r".into()),
         instance_id: Some("iot-1".into()),
         access_key: "k".into(),
+        principal: "k".into(),
+        signature: Signature::V3,
         list_lag: Duration::from_secs(1),
         replay: Replay::Nonce,
         tag_echoed: true,
+        edition: Edition::Current,
     };
     Observed {
         account: Some(Ok(account)),
         firmware: Some(Ok(firmware(status))),
         cloud: Some(at(0)),
+        listed: Some(Listed { firmware: "fw".into(), asked: Duration::ZERO, complete: true, jobs: vec![] }),
         ..Observed::default()
     }
 }
@@ -203,7 +209,34 @@ fn a_claim_carries_exactly_the_wire_parameters_of_its_stage() {
     assert_eq!(wire(&plain, "canary"), (upgrade.clone(), pairs(&canary)));
     let full = format!("{common} {sources} TargetSelection=ALL MaximumPerMinute=500 {all}");
     assert_eq!(wire(&plain, "full"), (upgrade, pairs(&full)));
-    assert_eq!(wire(&plain, "verify"), (verify, pairs(common)), "delivery is for upgrade jobs");
+    let inherited =
+        format!("{common} TimeoutInMinutes=120 Tag.2.Key=a Tag.2.Value=b Tag.3.Key=campaign Tag.3.Value=winter");
+    assert_eq!(wire(&plain, "verify"), (verify.clone(), pairs(&inherited)), "what a verification takes");
+    plain.spec.delivery = serde_json::from_value(json!({
+        "push": false, "confirm": true, "protocol": "HTTPS", "multiModule": true, "overwrite": "Never",
+    }))
+    .unwrap();
+    plain.spec.verify.as_mut().unwrap().delivery =
+        serde_json::from_value(json!({"push": true, "deviceTimeout": "5m"})).unwrap();
+    plain.spec.gray.as_mut().unwrap().clear();
+    plain.spec.full = serde_json::from_value(json!({"static": {
+        "group": {"id": "g-1"}, "schedule": {"start": "2027-01-15T09:00:00Z", "finish": "2027-01-16T08:00:00Z"},
+    }}))
+    .unwrap();
+    let checked = format!("{common} NeedPush=true DownloadProtocol=HTTPS TimeoutInMinutes=5");
+    assert_eq!(wire(&plain, "verify"), (verify, pairs(&checked)), "confirm is never inherited");
+    let full = format!(
+        "{common} MaximumPerMinute=1000 NeedPush=false NeedConfirm=true DownloadProtocol=HTTPS MultiModuleMode=true \
+         OverwriteMode=1 TargetSelection=GROUP GroupId=g-1 GroupType=LINK_PLATFORM ScheduleTime=1800003600000 \
+         ScheduleFinishTime=1800086400000"
+    );
+    assert_eq!(wire(&plain, "full").1, pairs(&full));
+    plain.spec.gray = serde_json::from_value(json!([{"name": "group", "group": {"id": "g-2"}}])).unwrap();
+    let group = format!(
+        "{common} MaximumPerMinute=1000 NeedPush=false NeedConfirm=true DownloadProtocol=HTTPS MultiModuleMode=true \
+         OverwriteMode=1 TargetSelection=GROUP GroupId=g-2 GroupType=LINK_PLATFORM"
+    );
+    assert_eq!(wire(&plain, "group").1, pairs(&group));
 }
 
 #[test]
@@ -250,6 +283,9 @@ fn a_ticket_decides_what_becomes_of_a_claim() {
     let empty =
         |seconds: u64| Empty { asked: Duration::from_secs(seconds), date: Some(at(i64::try_from(seconds).unwrap())) };
     seen.lookup.empty = vec![empty(1)];
+    assert_eq!(decide(&rollout, &seen, at(1)).act, Act::Replay(request.clone()));
+    // It is signed as the claim says, whatever the account says by now.
+    seen.account.as_mut().unwrap().as_mut().unwrap().signature = Signature::V1;
     assert_eq!(decide(&rollout, &seen, at(1)).act, Act::Replay(request));
     // It is not repeated where its nonce may be forgotten, or counts for nothing, and no other is made before its end.
     let ended = vec![empty(1), empty(959), empty(960)];
@@ -348,6 +384,125 @@ fn a_gate_that_can_never_be_met_needs_a_person() {
     let step = decide(&rollout, &seen, at(500));
     assert_eq!((&step.act, reason(&step)), (&Act::Wait, "GateUnreachable"));
     assert!(step.because.contains("minDecided is 150"));
+}
+
+/// The canary has passed with a device that was pushed to and is silent; the create of the next stage got no answer.
+fn unanswered() -> (FirmwareRollout, Observed) {
+    let mut rollout = rollout();
+    let mut seen = observed(FirmwareStatus::Verified);
+    let step = decide(&rollout, &seen, at(0));
+    rollout.status = Some(absorb::create(&step.status, &accepted("j"), 1, at(0)));
+    let counts = Ledger { at_target: 99, notified: 1, ..Ledger::default() };
+    seen.jobs.insert(JobId::new("j"), reading(counts, 500, true, true));
+    let soaking = decide(&rollout, &seen, at(500));
+    write(&mut rollout, &soaking);
+    seen.jobs.insert(JobId::new("j"), reading(counts, 600, true, true));
+    seen.cloud = Some(at(600));
+    let step = decide(&rollout, &seen, at(600));
+    assert_eq!(step.act, Act::Claim);
+    let error = CallError::new(Class::Unknown, "NoAnswer", "reset");
+    rollout.status = Some(absorb::create(&step.status, &Outcome::Unknown(error), 1, at(600)));
+    assert!(rollout.status.as_ref().unwrap().claim.as_ref().is_some_and(|c| c.sent && c.stage == "named"));
+    (rollout, seen)
+}
+
+#[test]
+fn recorded_jobs_are_cancelled_at_once_while_an_unanswered_create_is_looked_for() {
+    let (rollout, seen) = unanswered();
+    let mut deleted = rollout.clone();
+    deleted.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).ok();
+    let mut replaced = rollout.clone();
+    replaced.spec.firmware.id = Some("other".into());
+    let mut aborted = rollout.clone();
+    aborted.metadata.annotations = Some([(crate::api::ABORT.to_owned(), "1".to_owned())].into());
+    for (what, rollout) in [("deleted", deleted), ("replaced", replaced), ("aborted", aborted)] {
+        let step = decide(&rollout, &seen, at(601));
+        assert_eq!(step.act, Act::Cancel(JobId::new("j"), super::decide::Pending::All), "{what}");
+        assert!(step.status.claim.is_some(), "{what}");
+        let mut seen = seen.clone();
+        let counts = Ledger { at_target: 99, cancelled: 1, ..Ledger::default() };
+        seen.jobs.insert(JobId::new("j"), reading(counts, 601, true, true));
+        assert_eq!(decide(&rollout, &seen, at(602)).act, Act::Wait, "{what}: looked for, never repeated");
+    }
+    assert_eq!(decide(&rollout, &seen, at(601)).act, Act::Wait);
+}
+
+#[test]
+fn a_job_too_many_is_written_down_before_it_is_cancelled() {
+    // To whoever reads an old version, a job that was recorded since looks like one too many: the write tells.
+    let mut rollout = rollout();
+    let mut seen = observed(FirmwareStatus::Verified);
+    let step = decide(&rollout, &seen, at(0));
+    rollout.status = Some(absorb::create(&step.status, &accepted("j"), 1, at(0)));
+    let counts = Ledger { notified: 100, ..Ledger::default() };
+    seen.jobs = ["j", "k"].map(|id| (JobId::new(id), reading(counts, 10, true, true))).into();
+    let token = rollout.status.as_ref().unwrap().stages[1].jobs[0].token.clone();
+    let tagged = |id: &str, token: &str| super::observed::Tagged {
+        id: JobId::new(id),
+        token: token.to_owned(),
+        product_key: "pk".into(),
+        utc_create: None,
+    };
+    seen.listed.as_mut().unwrap().jobs = vec![tagged("j", &token), tagged("k", &token), tagged("f", "foreign")];
+    let step = decide(&rollout, &seen, at(10));
+    assert_eq!(step.act, Act::Wait);
+    let noted: Vec<_> = step.status.duplicates.iter().map(|d| (d.id.as_str(), d.stage.as_str(), d.ended)).collect();
+    assert_eq!(noted, [("k", "canary", false)]);
+    write(&mut rollout, &step);
+    let step = decide(&rollout, &seen, at(10));
+    assert_eq!(step.act, Act::Cancel(JobId::new("k"), super::decide::Pending::All));
+    // No stage starts before it is seen cancelled.
+    let cancelled = Ledger { cancelled: 100, ..Ledger::default() };
+    let done = JobReading { cancel_sent: Some(at(11)), ..reading(cancelled, 12, true, true) };
+    seen.jobs.insert(JobId::new("k"), done);
+    let step = decide(&rollout, &seen, at(12));
+    assert_eq!((&step.act, step.status.duplicates[0].ended), (&Act::Wait, true));
+    write(&mut rollout, &step);
+    assert_eq!(decide(&rollout, &seen, at(12)).status.duplicates, step.status.duplicates);
+}
+
+#[test]
+fn a_retry_whose_jobs_find_no_room_is_not_claimed() {
+    let mut rollout = rollout();
+    let seen = observed(FirmwareStatus::Verified);
+    let step = decide(&rollout, &seen, at(0));
+    let mut status = absorb::create(&step.status, &accepted("j0"), 1, at(0));
+    let job = status.stages[1].jobs[0].clone();
+    status.stages[1].jobs =
+        (0..25).map(|n| crate::api::status::JobStatus { id: format!("j{n}"), ..job.clone() }).collect();
+    (status.stages[1].state, status.stages[1].attempt) = (StageState::Pending, 2);
+    rollout.status = Some(status);
+    let mut seen = seen;
+    let counts = Ledger { failed: 80, ..Ledger::default() };
+    let names = |many: usize| (0..many).map(|n| (format!("d{n:04}"), Some(at(1)))).collect::<Vec<_>>();
+    let of: Vec<_> = (0..25).map(|n| JobId::new(format!("j{n}"))).collect();
+    seen.jobs = of.iter().map(|id| (id.clone(), reading(counts, 10, true, true))).collect();
+    // 25 jobs are there, and a stage keeps 32: seven more parts of 200 names fit, eight don't.
+    for (many, fits) in [(1_400, true), (1_401, false)] {
+        seen.unfinished = Some(super::observed::Unfinished { of: of.clone(), names: names(many) });
+        let step = decide(&rollout, &seen, at(20));
+        assert_eq!(step.act == Act::Claim, fits, "{many}: {}", step.because);
+        assert_eq!(step.status.stages[1].retries.len(), usize::from(fits));
+        assert!(fits || reason(&step) == "StatusFull" && step.because.contains("at most 32"), "{}", step.because);
+    }
+}
+
+#[test]
+fn a_run_s_first_create_waits_for_a_fresh_full_listing() {
+    let listed = observed(FirmwareStatus::Verified).listed.unwrap();
+    for (what, listed, now) in [
+        ("none", None, 0),
+        ("of another package", Some(Listed { firmware: "x".into(), ..listed.clone() }), 0),
+        ("incomplete", Some(Listed { complete: false, ..listed.clone() }), 0),
+        ("old", Some(listed.clone()), 31),
+    ] {
+        let monotonic = Duration::from_secs(now);
+        let seen = Observed { listed, monotonic, ..observed(FirmwareStatus::Verified) };
+        let step = first(&seen);
+        assert_eq!((&step.act, reason(&step)), (&Act::Wait, "ReadingJobs"), "{what}");
+    }
+    let seen = Observed { monotonic: Duration::from_secs(30), ..observed(FirmwareStatus::Verified) };
+    assert_eq!(first(&seen).act, Act::Claim);
 }
 
 /// One turn of a random world.

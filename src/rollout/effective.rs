@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use crate::api::rollout::{Delivery, Gate};
+use crate::api::delivery::{Delivery, VerifyDelivery};
+use crate::api::rollout::Gate;
 use crate::api::status::EffectiveStage;
 use crate::api::{Percent, Span};
 
@@ -20,16 +21,39 @@ pub const SILENT_AFTER: Duration = Duration::from_secs(12 * HOUR);
 
 const HOUR: u64 = 3_600;
 
-/// Field by field, the step's own setting wins.
-pub fn delivery(rollout: Option<&Delivery>, step: Option<&Delivery>) -> Delivery {
+/// What is written of a step's delivery: field by field, the step's own setting wins.
+pub fn written(rollout: Option<&Delivery>, step: Option<&Delivery>) -> Delivery {
     let (base, over) = (rollout.cloned().unwrap_or_default(), step.cloned().unwrap_or_default());
     Delivery {
-        maximum_per_minute: over.maximum_per_minute.or(base.maximum_per_minute).or(Some(MAXIMUM_PER_MINUTE)),
+        push: over.push.or(base.push),
+        confirm: over.confirm.or(base.confirm),
+        protocol: over.protocol.or(base.protocol),
+        multi_module: over.multi_module.or(base.multi_module),
+        maximum_per_minute: over.maximum_per_minute.or(base.maximum_per_minute),
         device_timeout: over.device_timeout.or(base.device_timeout),
         retry: over.retry.or(base.retry),
         overwrite: over.overwrite.or(base.overwrite),
         tags: over.tags.or(base.tags),
     }
+}
+
+/// The same of the verification: what it cannot take is not inherited, and neither is `confirm`, because nobody would
+/// expect a test device to wait for a person.
+pub fn written_of_verify(rollout: Option<&Delivery>, verify: Option<&VerifyDelivery>) -> Delivery {
+    let (base, over) = (rollout.cloned().unwrap_or_default(), verify.cloned().unwrap_or_default());
+    Delivery {
+        push: over.push.or(base.push),
+        confirm: over.confirm,
+        protocol: over.protocol.or(base.protocol),
+        device_timeout: over.device_timeout.or(base.device_timeout),
+        tags: base.tags,
+        ..Delivery::default()
+    }
+}
+
+/// A delivery with its defaults.
+pub fn delivery(written: Delivery) -> Delivery {
+    Delivery { maximum_per_minute: written.maximum_per_minute.or(Some(MAXIMUM_PER_MINUTE)), ..written }
 }
 
 /// A stage's gate with its defaults. `last` is `full`, where a higher share must be decided.
@@ -45,5 +69,7 @@ pub fn stage(name: &str, gate: Option<&Gate>, delivery: &Delivery, full: bool) -
         mature_after: gate.mature_after.unwrap_or_else(|| hours(4)),
         soak: gate.soak.unwrap_or_else(|| hours(12)),
         silent_after: gate.silent_after.unwrap_or_else(|| Span::from_duration(SILENT_AFTER)),
+        targets: None,
+        delivery: None,
     }
 }

@@ -259,7 +259,8 @@ fn soak(input: &GateInput) -> Verdict {
 mod tests {
     use super::*;
     use crate::api::Span;
-    use crate::api::rollout::{Delivery, Gate};
+    use crate::api::delivery::Delivery;
+    use crate::api::rollout::Gate;
     use crate::rollout::effective;
     use proptest::prelude::*;
 

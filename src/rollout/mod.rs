@@ -5,16 +5,23 @@
 //! a simulation. [`decide()`] is the only place where a decision is made; the other modules are its vocabulary.
 
 pub mod absorb;
+pub mod bounds;
+pub mod call;
 pub mod claim;
 pub mod command;
+pub mod course;
 pub mod decide;
 #[cfg(test)]
 mod decide_tests;
+pub mod edits;
 pub mod effective;
+pub mod external;
 pub mod firmware;
 pub mod gate;
 pub mod observed;
+pub mod owner;
 pub mod percent;
+pub mod preflight;
 pub mod retry;
 pub mod revision;
 pub mod rival;

@@ -5,15 +5,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use crate::api::status::{JobView, Ledger};
-use crate::api::{Replay, Span, Time};
+use crate::api::account::Edition;
+use crate::api::status::{FirmwareRolloutStatus, JobView, Ledger};
+use crate::api::{Replay, Signature, Span, Time};
 use crate::ota::Sender;
 use crate::ota::code::{self, Class};
 use crate::ota::firmware::Firmware;
-use crate::ota::id::JobId;
-use crate::ota::job::{Job, JobStatus};
+use crate::ota::id::{FirmwareId, JobId};
+use crate::ota::job::{self, Job};
 use crate::ota::outcome::{CallError, Outcome};
 
 use super::revision;
@@ -33,6 +34,12 @@ pub struct Observed {
     pub unfinished: Option<Unfinished>,
     /// The look-up of the claim's tag.
     pub lookup: Lookup,
+    /// The last listing of the package's live jobs with a tag of ours; none: not listed yet.
+    pub listed: Option<Listed>,
+    /// The job that a person wants adopted; none: not read.
+    pub proposed: Option<Proposed>,
+    /// Jobs that other rollouts of the product have recorded, and which rollouts.
+    pub siblings: BTreeMap<JobId, String>,
     /// Whether this process may execute the claim.
     pub ticket: Ticket,
     /// What became of this process's sends of the claim.
@@ -41,10 +48,21 @@ pub struct Observed {
     pub monotonic: Duration,
     /// The cloud's `Date` by now: the last one seen, and what went by since on our monotonic clock; none: no answer yet.
     pub cloud: Option<Timestamp>,
+    /// The clock that the cloud's jobs follow, as last seen; none: no answer yet.
+    pub fleet: Option<Timestamp>,
     /// The last read that failed, while no later one succeeded.
     pub trouble: Option<Trouble>,
     /// Another rollout of the product that goes first.
     pub rival: Option<String>,
+}
+
+impl Observed {
+    /// Whether a decision looks at the jobs of other rollouts: before a run's first create, and when a person proposes a
+    /// job.
+    pub fn asks_for_siblings(&self, status: Option<&FirmwareRolloutStatus>) -> bool {
+        let first = status.is_none_or(|s| s.stages.iter().all(|s| s.jobs.is_empty()));
+        self.proposed.is_some() || (first && self.listed.as_ref().is_some_and(|l| !l.jobs.is_empty()))
+    }
 }
 
 /// An account, ready for use.
@@ -58,12 +76,18 @@ pub struct Account {
     pub instance_id: Option<String>,
     /// Digest of the access key id.
     pub access_key: String,
+    /// Digest of whom the key belongs to: of a role, where a role's temporary keys are used, else of the key id.
+    pub principal: String,
+    /// How new creates are signed.
+    pub signature: Signature,
     /// How long a new job may be missing from lists.
     pub list_lag: Duration,
     /// Whether a create without an answer may be sent again as it was.
     pub replay: Replay,
     /// Whether this account has shown a tag on a job: only then does a look-up that finds none prove something.
     pub tag_echoed: bool,
+    /// Which edition of the API the account is served.
+    pub edition: Edition,
 }
 
 impl Account {
@@ -72,11 +96,11 @@ impl Account {
         Sender { endpoint: self.endpoint.clone(), region: self.region.clone(), access_key: self.access_key.clone() }
     }
 
-    /// Names what findings about the account speak of: endpoint, instance and access key. Of another subject they prove
+    /// Names what findings about the account speak of: endpoint, instance and principal. Of another subject they prove
     /// nothing.
     pub fn subject(&self) -> String {
         let instance = self.instance_id.as_deref().unwrap_or_default();
-        revision::hex(["account", self.endpoint.as_str(), instance, self.access_key.as_str()], 8)
+        revision::hex(["account", self.endpoint.as_str(), instance, self.principal.as_str()], 8)
     }
 }
 
@@ -89,6 +113,15 @@ pub struct Trouble {
     pub message: String,
     /// Whether it needs a person.
     pub stalled: bool,
+}
+
+impl Trouble {
+    /// Whether this says no more than an earlier one: a RequestId, which stands last, differs from call to call, and
+    /// telling each would make every poll a write.
+    pub fn repeats(&self, earlier: &Self) -> bool {
+        let said = |t: &Self| t.message.split(" (RequestId ").next().map(str::to_owned);
+        (self.reason, self.stalled, said(self)) == (earlier.reason, earlier.stalled, said(earlier))
+    }
 }
 
 /// A ledger over all jobs of a run.
@@ -109,6 +142,9 @@ pub fn basis<'a>(jobs: impl Iterator<Item = (&'a str, &'a Ledger)>) -> String {
     let texts: Vec<String> = jobs.map(|(id, counts)| format!("{id} {counts:?}")).collect();
     revision::hex(texts.iter().map(String::as_str), 8)
 }
+
+/// A cancel that shows no effect after this long is sent again.
+const CANCEL_AGAIN: SignedDuration = SignedDuration::from_secs(3);
 
 /// One job, read.
 #[derive(Debug, Clone, PartialEq)]
@@ -137,14 +173,14 @@ impl JobReading {
         self.cancel_sent.is_none_or(|sent| self.taken_at > sent)
     }
 
-    /// Whether the job was cancelled as a whole.
-    pub fn is_cancelled(&self) -> bool {
-        self.job.as_ref().is_some_and(|j| j.status == JobStatus::Canceled)
+    /// Whether a cancel was accepted that this reading does not show yet, or so lately that it may be on its way.
+    pub fn cancelled_lately(&self, now: Timestamp) -> bool {
+        self.cancel_sent.is_some_and(|at| !self.is_after_cancel() || now.duration_since(at) < CANCEL_AGAIN)
     }
 
-    /// When the job began, by the cloud's clock.
-    pub fn began(&self) -> Option<Timestamp> {
-        self.job.as_ref().and_then(|j| j.utc_start.or(j.utc_create))
+    /// Whether the job was cancelled as a whole.
+    pub fn is_cancelled(&self) -> bool {
+        self.job.as_ref().is_some_and(|j| j.status == job::JobStatus::Canceled)
     }
 }
 
@@ -236,11 +272,7 @@ pub enum Verdict {
 pub fn verdict(outcome: &Outcome) -> Verdict {
     match outcome {
         Outcome::Accepted { .. } => Verdict::Taken,
-        Outcome::Rejected(error) | Outcome::Unknown(error)
-            if error.is(code::IN_PROGRESS_VERIFY_JOB_EXISTED) || error.is(code::IN_PROGRESS_DYNAMIC_JOB_EXISTED) =>
-        {
-            Verdict::Guarded
-        }
+        Outcome::Rejected(error) if error.class == Class::Done => Verdict::Guarded,
         Outcome::Rejected(error) if error.class == Class::Terminal => Verdict::Refused,
         Outcome::Rejected(_) => Verdict::PutOff,
         Outcome::Unknown(_) => Verdict::Unknown,
@@ -284,6 +316,43 @@ pub struct Found {
     pub id: JobId,
     /// Its UtcCreate.
     pub utc_create: Option<Timestamp>,
+    /// It has not ended.
+    pub live: bool,
+}
+
+/// The jobs of a package that have not ended and carry the tag `fota.id`, whoever made them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Which package.
+    pub firmware: FirmwareId,
+    /// When they were asked for, by the monotonic clock.
+    pub asked: Duration,
+    /// None can be missing: the listing was full, and the tags of every job that has not ended are known.
+    pub complete: bool,
+    /// The jobs, oldest first.
+    pub jobs: Vec<Tagged>,
+}
+
+/// A job that carries the tag `fota.id`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tagged {
+    /// JobId.
+    pub id: JobId,
+    /// The tag's value.
+    pub token: String,
+    /// ProductKey; empty if the service left it out.
+    pub product_key: String,
+    /// Its UtcCreate.
+    pub utc_create: Option<Timestamp>,
+}
+
+/// A job that a person wants adopted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Proposed {
+    /// JobId, as the person wrote it.
+    pub id: JobId,
+    /// QueryOTAJob's answer, or what the cloud said instead.
+    pub job: Result<Job, String>,
 }
 
 /// The answer of QueryOTAJob as status shows it.

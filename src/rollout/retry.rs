@@ -13,13 +13,13 @@ use super::observed::Unfinished;
 
 /// Names that one job takes (ota-api: section 3).
 pub const NAMES_PER_JOB: usize = 200;
-/// Parts of one attempt: what a status can hold.
+/// Parts of one attempt.
 pub const MOST_PARTS: usize = 20;
 
 /// The jobs whose devices an attempt retries: those of the last attempt before it that made any. None for a first
 /// attempt, and for kinds that are simply done again.
 pub fn retried_jobs(stage: &StageStatus) -> Vec<JobId> {
-    if !matches!(stage.kind, StageKind::Percent | StageKind::Devices) {
+    if !matches!(stage.kind, StageKind::Percent | StageKind::Devices | StageKind::Group) {
         return Vec::new();
     }
     let earlier = stage.jobs.iter().filter(|j| j.attempt < stage.attempt);
@@ -75,7 +75,7 @@ pub fn combined(stage: &StageStatus, counts: &[Ledger]) -> Ledger {
     for (job, c) in stage.jobs.iter().zip(counts) {
         if job.attempt == stage.attempt {
             sum = super::decide::add(sum, c);
-        } else if stage.kind == StageKind::Full {
+        } else if matches!(stage.kind, StageKind::Full | StageKind::Dynamic) {
             // The later job takes everyone who is not there yet.
             sum.at_target += c.at_target;
         } else {
@@ -85,7 +85,7 @@ pub fn combined(stage: &StageStatus, counts: &[Ledger]) -> Ledger {
         }
     }
     let retried: i64 = stage.retries.iter().map(|r| i64::from(r.devices.count)).sum();
-    if stage.attempt > 1 && stage.kind != StageKind::Full {
+    if stage.attempt > 1 && !matches!(stage.kind, StageKind::Full | StageKind::Dynamic) {
         // Ended after the list was closed: retried by nobody, so whatever it was it counts against the step.
         sum.failed += (unfinished - retried).max(0);
     }

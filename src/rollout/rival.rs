@@ -1,9 +1,14 @@
 //! Exclusivity: two rollouts of one product never run jobs at the same time, because a device takes one task at a time
 //! and the later job's tasks would fail as conflicts.
 
+use std::collections::BTreeMap;
+
 use crate::api::FirmwareRollout;
 use crate::api::condition;
 use crate::api::status::Phase;
+use crate::ota::id::JobId;
+
+use super::owner;
 
 /// Who goes before a rollout, among the others of its product and account: one that runs jobs, or an older one that is
 /// about to.
@@ -24,6 +29,22 @@ pub fn before<'a>(
             if running { is_running(other) && older } else { is_running(other) || (older && is_about_to(other)) }
         })
         .min_by_key(|other| age(other))
+}
+
+/// The jobs that the other rollouts of its product and account know, and whose they are: exclusivity keeps them from
+/// those.
+pub fn siblings<'a>(
+    rollout: &FirmwareRollout,
+    others: impl Iterator<Item = &'a FirmwareRollout>,
+) -> BTreeMap<JobId, String> {
+    let mut all = BTreeMap::new();
+    for other in others.filter(|other| other.metadata.uid != rollout.metadata.uid) {
+        let name = |text: &Option<String>| text.clone().unwrap_or_default();
+        let whose = format!("{}/{}", name(&other.metadata.namespace), name(&other.metadata.name));
+        let known = other.status.iter().flat_map(owner::known);
+        all.extend(known.map(|id| (JobId::new(id.to_owned()), whose.clone())));
+    }
+    all
 }
 
 /// Whether it has jobs under way: a stage was reached beyond waiting, and the run has not ended.

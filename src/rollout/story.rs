@@ -10,6 +10,11 @@ use crate::api::condition::{self, Condition};
 use crate::api::status::{FirmwareRolloutStatus, Next, Phase, StageState};
 use crate::api::{Time, status};
 
+use super::{external, stage};
+
+/// Most characters of a condition's message.
+pub const LONGEST_MESSAGE: usize = 768;
+
 /// Where a rollout stands, for a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Situation {
@@ -79,7 +84,7 @@ pub fn tell(status: &mut FirmwareRolloutStatus, situation: &Situation, generatio
             observed_generation: generation,
             last_transition_time: Time::whole_seconds(now),
             reason: situation.reason.to_owned(),
-            message: bounded(&situation.because, 1_024),
+            message: bounded(&situation.because, LONGEST_MESSAGE),
         };
         condition::set(&mut status.conditions, new);
     }
@@ -87,8 +92,34 @@ pub fn tell(status: &mut FirmwareRolloutStatus, situation: &Situation, generatio
         reason: situation.reason.to_owned(),
         because: bounded(&situation.because, 512),
         earliest: situation.earliest.map(Time),
-        missing: situation.missing.iter().take(16).map(|m| bounded(m, 256)).collect(),
+        missing: situation.missing.iter().take(8).map(|m| bounded(m, 160)).collect(),
     });
+}
+
+/// Condition: new firmware waits for the run under way to end.
+pub const QUEUED: &str = "Queued";
+/// Condition: edits of what has started are not applied.
+pub const EDITS_IGNORED: &str = "EditsIgnored";
+
+/// Sets a condition that is there only while there is something to say.
+pub fn remark(
+    status: &mut FirmwareRolloutStatus,
+    kind: &str,
+    reason: &str,
+    message: Option<String>,
+    generation: Option<i64>,
+    now: Timestamp,
+) {
+    let Some(message) = message else { return status.conditions.retain(|c| c.kind != kind) };
+    let new = Condition {
+        kind: kind.to_owned(),
+        status: "True".to_owned(),
+        observed_generation: generation,
+        last_transition_time: Time::whole_seconds(now),
+        reason: reason.to_owned(),
+        message: bounded(&message, LONGEST_MESSAGE),
+    };
+    condition::set(&mut status.conditions, new);
 }
 
 /// At most so many characters.
@@ -109,7 +140,8 @@ pub struct Note {
     pub note: String,
 }
 
-/// The events between two statuses: a stage that moved, a job that was recorded, a phase, a new reason to need a person.
+/// The events between two statuses: a stage that moved, a job that was recorded or is one too many, a
+/// phase, a refused adoption, a new reason to need a person.
 pub fn events(old: &FirmwareRolloutStatus, new: &FirmwareRolloutStatus) -> Vec<Note> {
     let mut notes = Vec::new();
     let normal =
@@ -117,11 +149,47 @@ pub fn events(old: &FirmwareRolloutStatus, new: &FirmwareRolloutStatus) -> Vec<N
     for stage in &new.stages {
         let before = old.stages.iter().find(|s| s.name == stage.name && old.run == new.run);
         for job in stage.jobs.iter().filter(|j| before.is_none_or(|b| b.jobs.iter().all(|k| k.id != j.id))) {
-            let note = match &job.request_id {
-                Some(request) => format!("Job {} runs stage {} (RequestId {request})", job.id, stage.name),
-                None => format!("Job {} of stage {} was found by its tag and adopted", job.id, stage.name),
+            let (reason, note) = match &job.request_id {
+                Some(request) => {
+                    ("JobRecorded", format!("Job {} runs stage {} (RequestId {request})", job.id, stage.name))
+                }
+                None if new.handled.get("adopt") == Some(&job.id) && old.handled.get("adopt") != Some(&job.id) => {
+                    ("JobAdopted", format!("Job {} was adopted for stage {} by command", job.id, stage.name))
+                }
+                None => {
+                    ("JobAdopted", format!("Job {} of stage {} was found by its tag and adopted", job.id, stage.name))
+                }
             };
-            notes.push(normal("JobRecorded", format!("Stage-{}", stage.name), note));
+            notes.push(normal(reason, format!("Stage-{}-{}-{}", stage.name, job.attempt, job.part), note));
+        }
+        for job in stage.jobs.iter().filter(|j| j.accepted.is_some()) {
+            let before = before.and_then(|b| b.jobs.iter().find(|k| k.id == job.id)).and_then(|j| j.accepted);
+            let ended = |a: Option<status::AcceptedChange>| a.map(|a| a.ended);
+            let changed = external::of(job).filter(|_| ended(before) != ended(job.accepted));
+            if let Some(change) = changed {
+                let note = format!(
+                    "Job {} of stage {} {} outside of this rollout; it is accepted",
+                    job.id,
+                    stage.name,
+                    change.told()
+                );
+                notes.push(normal("ExternalChangeAccepted", format!("Job-{}", job.id), note));
+            }
+        }
+        if let Some(before) = before.filter(|b| b.attempt < stage.attempt) {
+            let because = stage.message.as_deref().unwrap_or("by command");
+            notes.push(Note {
+                warning: stage.reason.as_deref() == Some("Recreated"),
+                reason: "StageRetried".to_owned(),
+                action: format!("Stage-{}-{}", stage.name, stage.attempt),
+                note: bounded(
+                    &format!(
+                        "Attempt {} of stage {} follows attempt {}: {because}",
+                        stage.attempt, stage.name, before.attempt
+                    ),
+                    1_000,
+                ),
+            });
         }
         if before.map(|b| b.state) == Some(stage.state) {
             continue;
@@ -131,6 +199,7 @@ pub fn events(old: &FirmwareRolloutStatus, new: &FirmwareRolloutStatus) -> Vec<N
             StageState::Passed => ("StagePassed", "passed"),
             StageState::Skipped => ("StageSkipped", "was skipped"),
             StageState::Failed => ("StageFailed", "failed"),
+            StageState::Aborted => ("StageAborted", "was aborted"),
             _ => continue,
         };
         notes.push(Note {
@@ -140,17 +209,48 @@ pub fn events(old: &FirmwareRolloutStatus, new: &FirmwareRolloutStatus) -> Vec<N
             note: bounded(&format!("Stage {} {verb}{because}", stage.name), 1_000),
         });
     }
-    if new.run != old.run && new.run > 1 {
-        notes.push(normal(
-            "RunStarted",
-            format!("Run-{}", new.run),
-            format!("Run {} starts: the firmware changed", new.run),
-        ));
+    for many in new.duplicates.iter().filter(|d| old.duplicates.iter().all(|o| o.id != d.id)) {
+        notes.push(Note {
+            warning: true,
+            reason: "DuplicateJob".to_owned(),
+            action: bounded(&format!("Job-{}", many.id), 128),
+            note: format!(
+                "Job {} carries the tag of stage {}, which it is not the job of: its pending tasks are being cancelled",
+                many.id, many.stage
+            ),
+        });
     }
-    if new.phase != old.phase && matches!(new.phase, Some(Phase::Completed | Phase::Paused)) {
-        let phase = new.phase.map(|p| p.to_string()).unwrap_or_default();
-        let note = condition::find(&new.conditions, "Ready").map(|c| c.message.clone()).unwrap_or_default();
-        notes.push(normal(&phase, format!("Run-{}", new.run), note));
+    if let Some(why) = new.adopt_refused.as_ref().filter(|why| old.adopt_refused.as_ref() != Some(*why)) {
+        notes.push(Note {
+            warning: true,
+            reason: "AdoptRefused".to_owned(),
+            action: bounded(&format!("Adopt-{}", new.handled.get("adopt").map_or("", String::as_str)), 128),
+            note: why.clone(),
+        });
+    }
+    let run = format!("Run-{}", new.run);
+    let version =
+        |s: &FirmwareRolloutStatus| s.firmware.as_ref().map_or_else(String::new, |f| format!(" ({})", f.version));
+    if told(new, "Reconciling") == Some("Superseding") && told(old, "Reconciling") != Some("Superseding") {
+        let note = format!("Run {}{} is left: the firmware changed", new.run, version(new));
+        notes.push(normal("Superseded", run.clone(), note));
+    }
+    let message = || condition::find(&new.conditions, "Ready").map(|c| c.message.clone()).unwrap_or_default();
+    match (old.phase, new.phase) {
+        _ if new.run != old.run && stage::reverted(new) => notes.push(normal("Reverted", run, message())),
+        _ if new.run != old.run && new.run > 1 => {
+            notes.push(normal("RunStarted", run, format!("Run {} starts: the firmware changed", new.run)));
+        }
+        (before, after) if before == after => {}
+        (_, Some(Phase::Completed)) => {
+            let note = format!("Run {}{} is complete: every stage passed", new.run, version(new));
+            notes.push(normal("Completed", run, note));
+        }
+        (_, Some(Phase::Paused)) => notes.push(normal("Paused", run, message())),
+        (Some(Phase::Paused), Some(after)) if !after.has_ended() => {
+            notes.push(normal("Resumed", run, message()));
+        }
+        _ => {}
     }
     let stalled = |s: &status::FirmwareRolloutStatus| {
         condition::find(&s.conditions, "Stalled")
@@ -163,6 +263,11 @@ pub fn events(old: &FirmwareRolloutStatus, new: &FirmwareRolloutStatus) -> Vec<N
         notes.push(Note { warning: true, action: format!("Stalled-{reason}"), reason, note: bounded(&message, 1_000) });
     }
     notes
+}
+
+/// The reason of a condition that holds.
+fn told<'a>(status: &'a FirmwareRolloutStatus, kind: &str) -> Option<&'a str> {
+    condition::find(&status.conditions, kind).filter(|c| c.status == "True").map(|c| c.reason.as_str())
 }
 
 /// A status without what moves at every poll: two that agree in this differ only in progress.
@@ -184,6 +289,9 @@ pub fn essence(status: &FirmwareRolloutStatus) -> FirmwareRolloutStatus {
     for job in essence.stages.iter_mut().flat_map(|s| &mut s.jobs) {
         job.counts = None;
         job.moving = 0;
+        if let Some(accepted) = &mut job.accepted {
+            accepted.cancelled = 0;
+        }
         if let Some(view) = &mut job.view {
             view.utc_modified = None;
         }

@@ -2,13 +2,17 @@
 //!
 //! A plain list; when and how it is read is the poller's business.
 
-use crate::api::FirmwareRollout;
-use crate::api::rollout::FirmwareRef;
-use crate::api::status::{Claim, FirmwareRolloutStatus, Phase, StageKind, StageState};
-use crate::ota::id::JobId;
+use std::time::Duration;
 
+use crate::api::rollout::FirmwareRef;
+use crate::api::status::{Claim, FirmwareRolloutStatus, Ledger, Phase, StageKind, StageState};
+use crate::api::{FULL, FirmwareRollout};
+use crate::ota::id::{FirmwareId, JobId};
+
+use super::command::Command;
+use super::course::{self, Course};
 use super::observed::{Ticket, basis};
-use super::{effective, retry, revision, stage};
+use super::{effective, retry, stage};
 
 /// What to read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,7 +29,26 @@ pub struct Wanted {
     pub unfinished: Vec<JobId>,
     /// The claim whose tag to look for among the jobs of its package.
     pub lookup: Option<Claim>,
+    /// The listing in which jobs that should not be there are looked for. It comes along with other reads: a rollout at
+    /// rest is not read for its sake.
+    pub audit: Option<Audit>,
+    /// The job that a person wants adopted.
+    pub proposed: Option<JobId>,
 }
+
+/// A listing of a package's jobs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audit {
+    /// The run's package; none: the one that is read.
+    pub firmware: Option<FirmwareId>,
+    /// Least time between two.
+    pub every: Duration,
+}
+
+/// Before the first create of a run, somebody else's jobs hold it up: looked for so often.
+const AUDIT_BEFORE: Duration = Duration::from_secs(20);
+/// From then on.
+const AUDIT: Duration = Duration::from_secs(60);
 
 /// One job to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +60,9 @@ pub struct WantedJob {
     /// It counts in the ledger: verifications do not.
     pub upgrade: bool,
     /// When its devices count as silent.
-    pub silent_after: std::time::Duration,
+    pub silent_after: Duration,
+    /// The cloud did not know it any more: its counts as they were then, for nobody can count it again.
+    pub gone: Option<Ledger>,
 }
 
 /// How often a job is read.
@@ -56,6 +81,7 @@ impl Wanted {
     pub fn is_empty(&self) -> bool {
         self.firmware.is_none()
             && self.lookup.is_none()
+            && self.proposed.is_none()
             && self.unfinished.is_empty()
             && !self.ledger
             && self.jobs.iter().all(|j| j.cadence == Cadence::Once)
@@ -67,9 +93,8 @@ pub fn wanted(rollout: &FirmwareRollout, ticket: Ticket) -> Wanted {
     let none = FirmwareRolloutStatus::default();
     let status = rollout.status.as_ref().unwrap_or(&none);
     let deleting = rollout.metadata.deletion_timestamp.is_some();
-    let plan = stage::plan(&rollout.spec);
-    let revision = revision::of_spec(&rollout.spec);
-    let same_run = status.revision.as_deref() == Some(revision.as_str());
+    let plan = course::plan(&rollout.spec, status);
+    let same_run = status.run > 0 && course::of(&rollout.spec, status) != Course::Superseded;
     let active = stage::active(&status.stages).map(|s| s.name.clone());
     let given_up = status.phase.is_some_and(Phase::is_given_up);
     let completed = status.phase == Some(Phase::Completed);
@@ -87,18 +112,40 @@ pub fn wanted(rollout: &FirmwareRollout, ticket: Ticket) -> Wanted {
         for job in &entry.jobs {
             let pending =
                 job.counts.is_none_or(|c| c.queued + c.notified + c.silent + job.moving > 0) || job.total.is_none();
-            let urgent = active.as_deref() == Some(entry.name.as_str()) || (cancelling && pending);
+            // A policy that stands changes slowly, for weeks.
+            let settled = completed && stage::stands(entry);
+            let running = active.as_deref() == Some(entry.name.as_str()) && !settled;
+            let urgent = running || (cancelling && (pending || stage::stands(entry)));
             // Counting goes on after the end until no device that was pushed to is open; queued ones may stay for ever.
             let open = job.counts.is_none_or(|c| c.open() + if completed { 0 } else { c.queued } > 0);
-            let at_rest = !open && job.total.is_some();
+            let at_rest = !open && job.total.is_some() && !stage::stands(entry);
             let upgrade = entry.kind != StageKind::Verify;
             let cadence = match (urgent, at_rest) {
                 (true, _) => Cadence::EveryPoll,
                 (false, false) => Cadence::Slow,
                 (false, true) => Cadence::Once,
             };
-            wanted.jobs.push(WantedJob { id: JobId::new(job.id.clone()), cadence, upgrade, silent_after });
+            let gone = job.counts.filter(|_| job.gone);
+            wanted.jobs.push(WantedJob { id: JobId::new(job.id.clone()), cadence, upgrade, silent_after, gone });
         }
+    }
+    // Replaced policies are read more often once it is their turn to be cancelled.
+    let retiring = deleting || completed || active.as_ref().is_some_and(|name| *name == FULL);
+    for policy in &status.standing {
+        let cadence = if retiring { Cadence::EveryPoll } else { Cadence::Slow };
+        let silent_after = effective::SILENT_AFTER;
+        wanted.jobs.push(WantedJob {
+            id: JobId::new(policy.id.clone()),
+            cadence,
+            upgrade: false,
+            silent_after,
+            gone: None,
+        });
+    }
+    for duplicate in status.duplicates.iter().filter(|d| !d.ended) {
+        let (id, silent_after) = (JobId::new(duplicate.id.clone()), effective::SILENT_AFTER);
+        let cadence = Cadence::EveryPoll;
+        wanted.jobs.push(WantedJob { id, cadence, upgrade: false, silent_after, gone: None });
     }
     let upgrades = status.stages.iter().filter(|s| s.kind != StageKind::Verify).flat_map(|s| &s.jobs);
     let counted = upgrades.filter_map(|job| Some((job.id.as_str(), job.counts.as_ref()?)));
@@ -121,13 +168,19 @@ pub fn wanted(rollout: &FirmwareRollout, ticket: Ticket) -> Wanted {
         });
         wanted.unfinished = retrying.map(retry::retried_jobs).unwrap_or_default();
     }
+    wanted.proposed = Command::Adopt.fresh(rollout, status).map(JobId::new);
     let left = !stage::reverted(status) && stage::next(&plan, &status.stages).is_some();
-    let ahead = !same_run || left || active.is_some();
+    let ahead = !same_run || left || (active.is_some() && !completed);
     if ahead && !deleting && !(given_up && same_run) {
-        wanted.firmware = Some(match &status.firmware {
-            Some(pinned) if same_run => FirmwareRef { id: Some(pinned.id.clone()), ..rollout.spec.firmware.clone() },
-            _ => rollout.spec.firmware.clone(),
-        });
+        wanted.firmware = Some(course::firmware(&rollout.spec, status));
     }
+    let pinned = status.firmware.as_ref().filter(|_| same_run || deleting).map(|f| FirmwareId::new(f.id.clone()));
+    let suspended = rollout.spec.suspend == Some(true) || status.paused;
+    let moving = active.is_some() || wanted.jobs.iter().any(|j| j.cadence != Cadence::Once);
+    wanted.audit = match status.stages.iter().any(|s| !s.jobs.is_empty()) {
+        true if moving => Some(Audit { firmware: pinned, every: AUDIT }),
+        false if wanted.firmware.is_some() && !suspended => Some(Audit { firmware: pinned, every: AUDIT_BEFORE }),
+        _ => None,
+    };
     wanted
 }

@@ -82,6 +82,9 @@ variant "everything adjusted" --set-json 'serviceAccount={"create":true,"name":"
   --set-json 'topologySpreadConstraints=[{"maxSkew":1,"topologyKey":"zone","whenUnsatisfiable":"DoNotSchedule","labelSelector":{}}]' \
   --set-json 'affinity={"nodeAffinity":{}}' --set rehearsal.enabled=true
 
+variant "the operator's own identity" --set 'ownIdentity.namespaces={heating,cooling}'
+variant "the operator's own identity, for all" --set-json 'ownIdentity={"namespaces":["*"]}'
+
 # Refused before anything is rendered.
 refused() { # WHAT-IT-SAYS HELM-ARGUMENT...
   local says=$1
@@ -101,6 +104,7 @@ refused /allowedEndpoints --set-json 'allowedEndpoints=[]'
 refused /allowedEndpoints --set-json 'allowedEndpoints=["*"]'
 refused /image/digest --set image.digest=latest
 refused /watchNamespaces --set 'watchNamespaces={a,b}'
+refused /ownIdentity --set 'ownIdentity.namespaces={Heating}'
 refused /extraArgs --set 'extraArgs={doctor}'
 
 [ "$failures" = 0 ] || { echo "$failures wrong" >&2; exit 1; }

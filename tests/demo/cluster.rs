@@ -159,12 +159,13 @@ impl Cluster {
     }
 
     /// Deletes the examples, and from a given cluster everything that the demo put there. The operator must still run:
-    /// a rollout's finalizer is its to remove.
+    /// the finalizers of rollouts and accounts are its to remove.
     pub fn clean(&self) -> Result<()> {
         if self.is_own() {
             return Ok(());
         }
         self.ask(["delete", "firmwarerollouts.fota.dev", "--all", "--timeout=60s"])?;
+        self.ask(["delete", "otaaccounts.fota.dev", "--all", "--timeout=60s"])?;
         for made in self.made.iter().rev() {
             self.run(["delete", "--wait=false", "--ignore-not-found"].into_iter().chain(made.split(' ')))?;
         }

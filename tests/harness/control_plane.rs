@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::binaries::Binaries;
@@ -35,7 +35,7 @@ pub struct Options {
 #[derive(Debug)]
 pub struct ControlPlane {
     // Dropped in this order: without etcd the API server would fill its log while it is waiting to be stopped.
-    api_server: Supervised,
+    api_server: Mutex<Supervised>,
     etcd: Supervised,
     binaries: Binaries,
     /// The API server's folder; kubeconfigs go in it.
@@ -131,7 +131,7 @@ impl ControlPlane {
         let ca = fs::read(dir.join("apiserver.crt"))?;
         kubeconfig::write(&dir.join("admin.kubeconfig"), &url, &ca, "admin", "default", &token)?;
         let control_plane = Self {
-            api_server,
+            api_server: Mutex::new(api_server),
             etcd,
             binaries: binaries.clone(),
             dir,
@@ -141,27 +141,43 @@ impl ControlPlane {
             counter: AtomicU32::new(0),
         };
         // Only our server knows this token, so an answer is never somebody else's who got the port.
-        ready("kube-apiserver", &control_plane.api_server, || {
-            control_plane.kubectl(["get", "--raw=/readyz", "--request-timeout=10s"]).is_ok_and(|o| o.status.success())
-        })?;
+        ready("kube-apiserver", &control_plane.api_server(), || control_plane.answers())?;
         // An etcd that found its port taken has ended by now, and then the API server spoke to a stranger's.
         ready("etcd", &control_plane.etcd, || true)?;
         Ok(control_plane)
     }
 
+    fn api_server(&self) -> MutexGuard<'_, Supervised> {
+        self.api_server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answers(&self) -> bool {
+        self.kubectl(["get", "--raw=/readyz", "--request-timeout=10s"]).is_ok_and(|o| o.status.success())
+    }
+
+    /// Kills the API server, starts it again at the same address, and waits until it is ready.
+    pub fn restart_api_server(&self) -> Result<()> {
+        let mut server = self.api_server();
+        server.restart()?;
+        ready("kube-apiserver", &server, || self.answers()).map_err(|failure| match failure {
+            Failure::PortTaken(log) => log.into(),
+            Failure::Other(error) => error,
+        })
+    }
+
     /// The servers, by what they are called.
     pub fn processes(&self) -> [(&'static str, Process); 2] {
-        [("etcd", self.etcd.process()), ("kube-apiserver", self.api_server.process())]
+        [("etcd", self.etcd.process()), ("kube-apiserver", self.api_server().process())]
     }
 
     /// Whether both servers run.
     pub fn alive(&self) -> bool {
-        self.etcd.alive() && self.api_server.alive()
+        self.etcd.alive() && self.api_server().alive()
     }
 
     /// The last lines of both logs.
     pub fn log_tail(&self) -> String {
-        self.etcd.log_tail(20) + &self.api_server.log_tail(40)
+        self.etcd.log_tail(20) + &self.api_server().log_tail(40)
     }
 
     /// The folder that everything is in; gone when this is.
@@ -191,15 +207,25 @@ impl ControlPlane {
 
     /// A kubeconfig file for a ServiceAccount that exists, with a token of its own that is good for a day.
     pub fn operator_kubeconfig(&self, namespace: &str, service_account: &str) -> Result<PathBuf> {
+        self.kubeconfig_with_token(service_account, namespace, &self.token(namespace, service_account)?)
+    }
+
+    /// A token for a ServiceAccount that exists, good for a day.
+    pub fn token(&self, namespace: &str, service_account: &str) -> Result<String> {
         let token = self.kubectl_ok(["create", "token", service_account, "-n", namespace, "--duration=24h"])?;
-        self.kubeconfig_with_token(service_account, namespace, token.trim())
+        Ok(token.trim().to_owned())
     }
 
     /// A kubeconfig file with any token.
     pub fn kubeconfig_with_token(&self, user: &str, namespace: &str, token: &str) -> Result<PathBuf> {
+        self.kubeconfig_by_way_of(&self.url, user, namespace, token)
+    }
+
+    /// A kubeconfig file for somebody who reaches the API server by way of another address.
+    pub fn kubeconfig_by_way_of(&self, url: &str, user: &str, namespace: &str, token: &str) -> Result<PathBuf> {
         let n = self.counter.fetch_add(1, Ordering::Relaxed);
         let path = self.dir.join(format!("{user}-{n}.kubeconfig"));
-        kubeconfig::write(&path, &self.url, &self.ca, user, namespace, token)?;
+        kubeconfig::write(&path, url, &self.ca, user, namespace, token)?;
         Ok(path)
     }
 

@@ -4,33 +4,44 @@
 //! follows the spawning *thread*, which under libtest ends with the first test, and setting it takes `unsafe`. So each
 //! server gets a small shell as its parent, which holds the read end of a pipe. Rust marks the write end
 //! close-on-exec, so this process alone holds it; when it is gone, however it went, the shell reads end-of-file, kills
-//! the server and removes its data.
+//! the server and removes its data. A line in the pipe means: kill it and start it again.
 
 use std::ffi::OsStr;
 use std::fs::DirBuilder;
 use std::hash::{BuildHasher as _, RandomState};
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use super::Result;
 use super::process::Process;
 
-/// `$1` the folder to remove, `$2` the log, then the server's command line. Prints the server's process number.
+/// `$1` the folder to remove, `$2` the log, then the server's command line. Prints the server's process number at every
+/// start. The log goes on over restarts.
 ///
 /// The folder above goes too once it is empty: the last of several servers removes it.
 const SUPERVISOR: &str = r#"
 trap '' HUP INT QUIT TERM
 dir=$1 log=$2
 shift 2
-"$@" </dev/null >"$log" 2>&1 &
-server=$!
-echo "$server"
-while read -r _; do :; done
-kill -KILL "$server"
-wait "$server"
+: >"$log"
+start() {
+  "$@" </dev/null >>"$log" 2>&1 &
+  server=$!
+  echo "$server"
+}
+end() {
+  kill -KILL "$server"
+  wait "$server"
+}
+start "$@"
+while read -r _; do
+  end
+  start "$@"
+done
+end
 rm -rf -- "$dir"
 rmdir -- "${dir%/*}"
 "#;
@@ -42,6 +53,8 @@ pub struct Supervised {
     supervisor: Child,
     /// Some while the server shall run; closing it is the signal to end.
     hold: Option<ChildStdin>,
+    /// Where the supervisor says the server's number.
+    said: BufReader<ChildStdout>,
     server: Process,
     dir: PathBuf,
 }
@@ -68,14 +81,18 @@ impl Supervised {
             .spawn()
             .map_err(|e| format!("{name}: cannot run /bin/sh: {e}"))?;
         let hold = supervisor.stdin.take();
-        let mut line = String::new();
-        if let Some(stdout) = supervisor.stdout.take() {
-            BufReader::new(stdout).read_line(&mut line)?;
-        }
-        let pid = line.trim().parse().map_err(|_| format!("{name}: its supervisor did not start it"))?;
-        // Some shells reap a child as soon as it ends: a server that failed at once may be gone by now.
-        let server = Process::of_child(pid);
-        Ok(Self { name, supervisor, hold, server, dir: dir.to_owned() })
+        let stdout = supervisor.stdout.take().ok_or_else(|| format!("{name}: its supervisor is mute"))?;
+        let mut said = BufReader::new(stdout);
+        let server = started(name, &mut said)?;
+        Ok(Self { name, supervisor, hold, said, server, dir: dir.to_owned() })
+    }
+
+    /// SIGKILL, if it still runs, and then the same again.
+    pub fn restart(&mut self) -> Result<()> {
+        let hold = self.hold.as_mut().ok_or_else(|| format!("{} was stopped", self.name))?;
+        hold.write_all(b"\n")?;
+        self.server = started(self.name, &mut self.said)?;
+        Ok(())
     }
 
     /// The server itself.
@@ -109,6 +126,15 @@ impl Drop for Supervised {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// The server that the supervisor has just started.
+fn started(name: &str, said: &mut BufReader<ChildStdout>) -> Result<Process> {
+    let mut line = String::new();
+    said.read_line(&mut line)?;
+    let pid = line.trim().parse().map_err(|_| format!("{name}: its supervisor did not start it"))?;
+    // Some shells reap a child as soon as it ends: a server that failed at once may be gone by now.
+    Ok(Process::of_child(pid))
 }
 
 fn log(dir: &Path) -> PathBuf {

@@ -11,7 +11,9 @@ mod harness;
 #[allow(dead_code)]
 mod demo_bar;
 
+mod chaos;
 mod control_plane;
+mod doctor;
 mod installed;
 mod lease;
 mod leftovers;

@@ -14,6 +14,19 @@ fn the_crd_files_are_what_the_types_say() {
     }
 }
 
+#[test]
+fn the_page_of_parameters_is_what_the_tables_say() {
+    let path = root().join("docs/api-mapping.md");
+    if std::env::var_os("FOTA_WRITE_DOCS").is_some() {
+        std::fs::write(&path, fota::cli::api_mapping()).unwrap();
+    }
+    let file = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        file == fota::cli::api_mapping(),
+        "docs/api-mapping.md drifted: run FOTA_WRITE_DOCS=1 cargo test page_of_parameters"
+    );
+}
+
 fn rollout(changes: &Value) -> Value {
     let mut spec = json!({
         "accountRef": {"name": "cloud"}, "productKey": "a1", "firmware": {"version": "4.0.0"},
@@ -28,6 +41,16 @@ fn rollout(changes: &Value) -> Value {
 
 fn account(spec: &Value) -> Value {
     json!({"apiVersion": "fota.dev/v1alpha1", "kind": "OTAAccount", "metadata": {"name": "a"}, "spec": spec})
+}
+
+/// An account with a role that has these changes.
+fn identity(changes: Value) -> Value {
+    let mut role = json!({"roleArn": "acs:ram::1:role/r", "oidcProviderArn": "acs:ram::1:oidc-provider/p"});
+    for (field, value) in changes.as_object().unwrap() {
+        role[field] = value.clone();
+    }
+    role.as_object_mut().unwrap().retain(|_, v| !v.is_null());
+    json!({"region": "cn-shanghai", "credentials": {"workloadIdentity": role}})
 }
 
 /// Applies on the server without keeping it; the complaint, if it is refused.
@@ -55,17 +78,36 @@ fn good_manifests_are_taken() {
         json!({"gray": [{"name": "a", "percent": "0.001"}, {"name": "b", "devices": names}, {"name": "c", "percent": 100}]}),
         json!({"gray": [{"name": "a", "percent": "9.5"}, {"name": "b", "percent": 10}]}),
         json!({"full": null, "verify": {"devices": ["a", "b"]}}),
-        json!({"suspend": true}),
+        json!({"suspend": true, "supersede": "Queue", "onExternalChange": "Recreate"}),
         json!({"delivery": {"maximumPerMinute": 10, "deviceTimeout": "2h", "retry": {"count": 5, "interval": "1h"},
                             "overwrite": "Pending", "tags": {"campaign": "winter"}}}),
+        json!({"delivery": {"push": false, "confirm": true, "protocol": "MQTT", "multiModule": true, "overwrite": "Never",
+                            "maximumPerMinute": 10_000}}),
+        json!({"verify": {"devices": ["a"], "delivery": {"push": false, "confirm": true, "protocol": "MQTT",
+                                                         "deviceTimeout": "24h"}}}),
+        json!({"gray": [{"name": "a", "group": {"id": "g"}}, {"name": "b", "percent": 5}]}),
+        json!({"gray": [{"name": "a", "group": {"id": "g"}}, {"name": "b", "devices": ["d"]}],
+               "full": {"static": {"group": {"id": "g"}}}}),
+        json!({"full": {"static": {"schedule": {"start": "2027-01-01T00:00:00Z"}}}}),
+        json!({"full": {"static": {"schedule": {"start": "2027-01-01T00:00:00Z", "finish": "2027-01-01T01:00:00Z"}}}}),
+        json!({"full": {"static": {"schedule": {"start": "2027-01-01T00:00:00Z", "finish": "2027-01-31T00:00:00Z"}}}}),
+        json!({"delivery": {"multiModule": true, "retry": {"count": 1, "interval": "1h"}},
+               "gray": [{"name": "a", "percent": 5, "delivery": {"multiModule": false, "overwrite": "Pending",
+                                                                 "deviceTimeout": "61m"}}],
+               "full": {"static": {}, "delivery": {"overwrite": "Never", "deviceTimeout": "10m",
+                                                   "retry": {"count": 1, "interval": "0s"}}}}),
         json!({"full": {"static": {}, "gate": {"decidedPercent": "99.5", "minDecided": 1, "maxFailurePercent": 0,
                                                "matureAfter": "0s", "soak": "168h", "silentAfter": "90m"}}}),
     ] {
         assert_eq!(applied(&namespace, &rollout(&changes)), Ok(()), "{changes}");
     }
     let keys = json!({"secretRef": {"name": "keys"}});
+    let role = json!({"roleArn": "acs:ram::1:role/r", "oidcProviderArn": "acs:ram::1:oidc-provider/p",
+                      "sessionName": "heating@prod", "duration": "15m", "stsEndpoint": "sts-vpc.cn-shanghai.aliyuncs.com"});
     for spec in [
         json!({"region": "cn-shanghai", "credentials": keys}),
+        json!({"region": "cn-shanghai", "credentials": {"workloadIdentity": role}, "signature": "V3"}),
+        json!({"region": "cn-shanghai", "credentials": {"operator": {}}, "signature": "V1"}),
         json!({"endpoint": "iot.example.com:8443", "instanceId": "iot-1", "listLag": "1s", "credentials": keys}),
     ] {
         assert_eq!(applied(&namespace, &account(&spec)), Ok(()), "{spec}");
@@ -118,7 +160,71 @@ fn bad_manifests_are_refused_with_the_field_and_what_to_write() {
         (gray(json!({"name": "a", "percent": 1, "gate": {"soak": "7d"}})), "spec.gray[0].gate.soak", "no days"),
         (gray(json!({"name": "a", "percent": 1, "gate": {"minDecided": 0}})), "spec.gray[0].gate.minDecided", "1"),
         (json!({"delivery": {"maximumPerMinute": 9}}), "spec.delivery.maximumPerMinute", "10"),
-        (json!({"delivery": {"maximumPerMinute": 1001}}), "spec.delivery.maximumPerMinute", "1000"),
+        (json!({"delivery": {"maximumPerMinute": 10_001}}), "spec.delivery.maximumPerMinute", "10000"),
+        (json!({"delivery": {"protocol": "HTTP"}}), "spec.delivery.protocol", "HTTPS"),
+        (json!({"delivery": {"multiModule": true, "overwrite": "Pending"}}), "spec.delivery", "leave one of them out"),
+        (
+            json!({"delivery": {"multiModule": true},
+                   "gray": [{"name": "a", "percent": 5, "delivery": {"overwrite": "Pending"}}]}),
+            "spec",
+            "a gray step takes from spec.delivery, it has multiModule",
+        ),
+        (
+            json!({"delivery": {"overwrite": "Pending"},
+                   "gray": [{"name": "a", "percent": 5, "delivery": {"multiModule": true}}]}),
+            "spec",
+            "a gray step takes from spec.delivery, it has multiModule",
+        ),
+        (
+            json!({"delivery": {"multiModule": true}, "full": {"static": {}, "delivery": {"overwrite": "Pending"}}}),
+            "spec",
+            "full takes from spec.delivery, it has multiModule",
+        ),
+        (
+            json!({"delivery": {"deviceTimeout": "1h"},
+                   "gray": [{"name": "a", "percent": 5, "delivery": {"retry": {"count": 1, "interval": "1h"}}}]}),
+            "spec",
+            "give that step a longer deviceTimeout",
+        ),
+        (
+            json!({"delivery": {"retry": {"count": 1, "interval": "1h"}},
+                   "full": {"static": {}, "delivery": {"deviceTimeout": "30m"}}}),
+            "spec",
+            "give full.delivery a longer deviceTimeout",
+        ),
+        (
+            json!({"verify": {"devices": ["a"], "delivery": {"deviceTimeout": "30s"}}}),
+            "spec.verify.delivery.deviceTimeout",
+            "1m to 24h",
+        ),
+        (
+            json!({"verify": {"devices": ["a"], "delivery": {"maximumPerMinute": 30}}}),
+            "spec.verify.delivery.maximumPerMinute",
+            "unknown field",
+        ),
+        (gray(json!({"name": "a", "percent": 1, "group": {"id": "g"}})), "spec.gray[0]", "exactly one of percent"),
+        (gray(json!({"name": "a", "group": {"id": ""}})), "spec.gray[0].group.id", "at least 1"),
+        (
+            json!({"gray": [{"name": "a", "percent": 5}], "full": {"static": {"group": {"id": "g"}}}}),
+            "spec",
+            "reach devices outside of it",
+        ),
+        (
+            json!({"gray": [{"name": "a", "group": {"id": "h"}}], "full": {"static": {"group": {"id": "g"}}}}),
+            "spec",
+            "reach devices outside of it",
+        ),
+        (json!({"full": {"static": {"schedule": {}}}}), "spec.full.static.schedule.start", "Required"),
+        (
+            json!({"full": {"static": {"schedule": {"start": "2027-01-01T00:00:00Z", "finish": "2027-01-01T00:59:59Z"}}}}),
+            "spec.full.static.schedule",
+            "1 hour to 30 days",
+        ),
+        (
+            json!({"full": {"static": {"schedule": {"start": "2027-01-01T00:00:00Z", "finish": "2027-01-31T00:00:01Z"}}}}),
+            "spec.full.static.schedule",
+            "1 hour to 30 days",
+        ),
         (json!({"delivery": {"deviceTimeout": "25h"}}), "spec.delivery.deviceTimeout", "1m to 24h"),
         (json!({"delivery": {"deviceTimeout": "90s"}}), "spec.delivery.deviceTimeout", "whole minutes"),
         (json!({"delivery": {"retry": {"count": 3, "interval": "10m"}}}), "spec.delivery.retry.count", "1, 2 or 5"),
@@ -135,6 +241,8 @@ fn bad_manifests_are_refused_with_the_field_and_what_to_write() {
         (tag("a", &"x".repeat(1_025)), "spec.delivery.tags.a", "1024"),
         (json!({"delivery": {"tags": heavy}}), "spec.delivery.tags", "4063"),
         (json!({"delivery": {"tags": many}}), "spec.delivery.tags", "9"),
+        (json!({"onExternalChange": "Ignore"}), "spec.onExternalChange", "Recreate"),
+        (json!({"supersede": "Wait"}), "spec.supersede", "Queue"),
         (json!({"dynamic": {}}), "spec.dynamic", "unknown field"),
     ];
     for (changes, field, says) in cases {
@@ -147,6 +255,18 @@ fn bad_manifests_are_refused_with_the_field_and_what_to_write() {
         (json!({"region": "CN Shanghai", "credentials": keys}), "spec.region", "region id"),
         (json!({"region": "cn-shanghai"}), "spec.credentials", "Required"),
         (json!({"region": "cn-shanghai", "credentials": keys, "listLag": "1"}), "spec.listLag", "no days"),
+        (json!({"region": "cn-shanghai", "credentials": keys, "signature": "v3"}), "spec.signature", "V3"),
+        (json!({"region": "cn-shanghai", "credentials": {}}), "spec.credentials", "exactly one of secretRef"),
+        (
+            json!({"region": "cn-shanghai", "credentials": {"secretRef": {"name": "keys"}, "operator": {}}}),
+            "spec.credentials",
+            "exactly one of secretRef",
+        ),
+        (identity(json!({"roleArn": null})), "spec.credentials.workloadIdentity.roleArn", "Required"),
+        (identity(json!({"sessionName": "a b"})), "spec.credentials.workloadIdentity.sessionName", "letters, digits"),
+        (identity(json!({"duration": "14m"})), "spec.credentials.workloadIdentity.duration", "15m to 12h"),
+        (identity(json!({"duration": "13h"})), "spec.credentials.workloadIdentity.duration", "15m to 12h"),
+        (identity(json!({"duration": "1d"})), "spec.credentials.workloadIdentity.duration", "no days"),
     ] {
         let complaint = applied(&namespace, &account(&spec)).expect_err(&spec.to_string());
         assert!(complaint.contains(field) && complaint.contains(says), "{spec}\n{complaint}");

@@ -59,6 +59,7 @@ async fn the_operator_has_exactly_these_rights() {
         "patch events.events.k8s.io",
         "patch firmwarerollouts.fota.dev",
         "patch firmwarerollouts/status.fota.dev",
+        "patch otaaccounts.fota.dev",
         "patch otaaccounts/status.fota.dev",
         "update leases.coordination.k8s.io",
         "watch firmwarerollouts.fota.dev",

@@ -19,11 +19,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("rollout", &["api", "ota", "sabotage"]),
     ("cloud", &["api", "ota", "clock", "telemetry"]),
     ("controller", &["api", "ota", "rollout", "clock", "sabotage", "telemetry"]),
-    ("cli", &["api", "ota", "rollout", "cloud", "controller", "clock", "telemetry"]),
+    ("doctor", &["api", "ota", "rollout", "controller", "clock"]),
+    ("cli", &["api", "ota", "rollout", "cloud", "controller", "doctor", "clock", "telemetry"]),
 ];
 
 /// The parts of `ota` that talk, wait or hold secrets: the decision core takes its pure types only.
-const NOT_FOR_ROLLOUT: &[&str] = &["client", "quota", "calls", "credentials"];
+const NOT_FOR_ROLLOUT: &[&str] =
+    &["calls", "changing", "client", "credentials", "devices", "environment", "list_file", "quota", "sts"];
 
 /// What the decision core must not reach, by path.
 const IMPURE_PATHS: &[&[&str]] = &[

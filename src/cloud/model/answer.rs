@@ -1,15 +1,52 @@
-//! What the cloud says: successes and the two layers of refusals, as JSON bodies (ota-api: section 8).
+//! What the cloud says: successes and the two layers of refusals, as bodies in JSON or XML (ota-api: section 8).
 //!
 //! Here belong envelopes and helpers for their fields. What is said, and why, belongs to the operations.
 
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
+
+use super::parameters::Given;
+use super::switches::SuccessCode;
+use crate::ota::wire::xml;
 
 /// Fields of an answer's JSON object.
 pub(super) type Fields = Map<String, Value>;
 
 /// The `HostId` of gateway refusals.
 const HOST: &str = "iot.simulated.invalid";
+
+/// How an answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    Json,
+    Xml,
+}
+
+impl Format {
+    /// What a call asks for: XML when it says nothing, for that is the gateway's default; none for anything unheard of.
+    pub(super) fn wanted(given: &Given<'_>) -> Option<Self> {
+        match given.text("Format") {
+            json if json.eq_ignore_ascii_case("JSON") => Some(Self::Json),
+            xml if xml.is_empty() || xml.eq_ignore_ascii_case("XML") => Some(Self::Xml),
+            _ => None,
+        }
+    }
+
+    /// `Content-Type`.
+    pub(super) const fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json;charset=utf-8",
+            Self::Xml => "text/xml;charset=utf-8",
+        }
+    }
+
+    fn write(self, root: &str, fields: Fields) -> String {
+        match self {
+            Self::Json => Value::Object(fields).to_string(),
+            Self::Xml => xml::encode(root, &fields),
+        }
+    }
+}
 
 /// Why a call is not carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,9 +74,20 @@ impl Refusal {
     }
 
     /// `Throttling.User`, with the rest of the quota's window as a hint when there is one.
-    pub(super) fn throttled(retry_after_ms: Option<u64>) -> Self {
+    pub(super) fn throttled(status: u16, retry_after_ms: Option<u64>) -> Self {
         let message = "Request was denied due to user flow control.".to_owned();
-        Self::Gateway { status: 400, code: "Throttling.User".to_owned(), message, retry_after_ms }
+        Self::Gateway { status, code: "Throttling.User".to_owned(), message, retry_after_ms }
+    }
+
+    /// A parameter that this operation does not take.
+    pub(super) fn unsupported(parameter: &str) -> Self {
+        Self::gateway(400, "UnsupportedParameter", format!("{parameter} is not supported by this action."))
+    }
+
+    /// Something that this region, edition or kind of instance does not have.
+    pub(super) fn not_here(what: &str) -> Self {
+        let message = format!("{what} is not supported in this instance.");
+        Self::product("iot.common.APINotSupportedInInstance", message)
     }
 
     /// A product code, written out.
@@ -70,16 +118,24 @@ impl Refusal {
         }
     }
 
-    pub(super) fn body(&self, request_id: &str) -> String {
+    /// The body, for an operation that was asked for by this name.
+    pub(super) fn body(self, request_id: &str, operation: &str, format: Format) -> String {
+        let mut fields = Fields::from_iter([("RequestId".to_owned(), request_id.into())]);
+        let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
         match self {
             Self::Gateway { code, message, .. } => {
-                json!({"RequestId": request_id, "HostId": HOST, "Code": code, "Message": message})
+                put("HostId", HOST.into());
+                put("Code", code.into());
+                put("Message", message.into());
+                format.write("Error", fields)
             }
             Self::Product { code, message } => {
-                json!({"RequestId": request_id, "Success": false, "Code": code, "ErrorMessage": message})
+                put("Success", false.into());
+                put("Code", code.into());
+                put("ErrorMessage", message.into());
+                format.write(&format!("{operation}Response"), fields)
             }
         }
-        .to_string()
     }
 }
 
@@ -94,10 +150,16 @@ impl Done {
         Self { fields: Fields::from_iter([(name.to_owned(), value.into())]), created_job: None }
     }
 
-    pub(super) fn body(mut self, request_id: &str) -> String {
+    /// The body, for an operation.
+    pub(super) fn body(mut self, request_id: &str, operation: &str, format: Format, code: SuccessCode) -> String {
         self.fields.insert("RequestId".to_owned(), request_id.into());
         self.fields.insert("Success".to_owned(), true.into());
-        Value::Object(self.fields).to_string()
+        match code {
+            SuccessCode::Absent => {}
+            SuccessCode::Empty => _ = self.fields.insert("Code".to_owned(), "".into()),
+            SuccessCode::Success => _ = self.fields.insert("Code".to_owned(), "success".into()),
+        }
+        format.write(&format!("{operation}Response"), self.fields)
     }
 }
 

@@ -1,16 +1,30 @@
-//! CancelOTATaskByJob: which tasks it takes, and the delay until it takes them (ota-api: section 6.9).
+//! CancelOTATaskByJob, CancelOTATaskByDevice and CancelOTAStrategyByJob: what they take, and the delay until they take
+//! tasks (ota-api: section 6.9).
 //!
-//! Here belong the options and their application. Cancelling by device or by strategy is not offered.
+//! Here belong the options and their application.
 
 use super::answer::{Done, Refusal};
+use super::devices::DeviceId;
 use super::jobs::{JobStatus, Reason, TaskStatus};
 use super::parameters::Given;
+use super::targets;
 use super::world::World;
 
-/// A cancel that was accepted.
+const DEVICES_MAX: usize = 200;
+
+/// A cancel of tasks that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Cancel {
+    /// A job's tasks in some states.
+    OfJob(Options),
+    /// Some devices' open tasks of these jobs.
+    OfDevices { jobs: Vec<u32>, devices: Vec<DeviceId> },
+}
+
+/// Which of a job's tasks are cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Cancel {
-    pub(super) job: u32,
+pub(super) struct Options {
+    job: u32,
     scheduled: bool,
     queued: bool,
     notified: bool,
@@ -40,7 +54,7 @@ impl World {
             return Err(Refusal::firmware("JobHasNoScheduleTime", "The job has no schedule time."));
         }
         let queued = queued.unwrap_or(false);
-        let cancel = Cancel {
+        let options = Options {
             job: number,
             scheduled: scheduled.unwrap_or(false),
             queued,
@@ -49,11 +63,68 @@ impl World {
             // Absent, it follows the queued tasks; present, it decides alone.
             unconfirmed: unconfirmed.unwrap_or(queued),
         };
-        Ok((Done::nothing(), cancel))
+        Ok((Done::nothing(), Cancel::OfJob(options)))
+    }
+
+    /// Checks a cancel by device; it is applied later.
+    pub(super) fn accept_cancel_of_devices(&self, given: &Given<'_>) -> Result<(Done, Cancel), Refusal> {
+        let names = targets::distinct(given.list("DeviceName")?, "DeviceName", DEVICES_MAX)?;
+        let number = self.wanted_package(given)?;
+        let package = self.package(number).ok_or_else(targets::no_firmware)?;
+        let jobs = match given.text("JobId") {
+            "" => package.jobs.clone(),
+            _ => vec![self.wanted_job(given)?],
+        };
+        if jobs.iter().any(|job| self.job(*job).is_none_or(|job| job.firmware != number)) {
+            return Err(Refusal::firmware("InvalidOTAJobId", "The job is of another firmware."));
+        }
+        let product = self.devices.products.get(package.product);
+        let mut devices = Vec::with_capacity(names.len());
+        for name in names {
+            let device = product.and_then(|p| self.devices.find(p, name));
+            let has_task = |device: &DeviceId| {
+                let mut jobs = jobs.iter().filter_map(|job| self.job(*job));
+                jobs.any(|job| job.tasks.iter().any(|task| task.device == *device))
+            };
+            devices.push(device.filter(has_task).ok_or_else(|| {
+                let message = format!("Device {name} has no task of the firmware.");
+                Refusal::firmware("DeviceUpgradeRecordNotFound", message)
+            })?);
+        }
+        Ok((Done::nothing(), Cancel::OfDevices { jobs, devices }))
+    }
+
+    /// CancelOTAStrategyByJob: the policy ends at once, and gives no more tasks; those that it gave go on.
+    pub(super) fn cancel_strategy(&mut self, given: &Given<'_>) -> Result<Done, Refusal> {
+        let number = self.wanted_job(given)?;
+        let now = self.now;
+        let Some(job) = self.job_mut(number).filter(|job| job.policy.dynamic()) else {
+            return Err(Refusal::firmware("NotDynamicJob", "Not a dynamic job."));
+        };
+        if job.status.ended() {
+            return Err(Refusal::firmware("JobAlreadyCanceled", "The job is already canceled."));
+        }
+        (job.status, job.ended, job.modified) = (JobStatus::Canceled, Some(now), now);
+        job.pending.clear();
+        self.policies.retain(|policy| *policy != number);
+        Ok(Done::nothing())
     }
 
     /// Cancels the tasks that are in the chosen states now.
     pub(super) fn apply_cancel(&mut self, cancel: Cancel) {
+        match cancel {
+            Cancel::OfJob(options) => self.cancel_tasks(options),
+            Cancel::OfDevices { jobs, devices } => {
+                let open = |device| self.devices.slots(device).filter_map(|(_, slot)| slot.open);
+                let tasks: Vec<_> = devices.into_iter().flat_map(open).filter(|(job, _)| jobs.contains(job)).collect();
+                for (job, task) in tasks {
+                    self.set_status(job, task, TaskStatus::Canceled, Reason::Cancelled);
+                }
+            }
+        }
+    }
+
+    fn cancel_tasks(&mut self, cancel: Options) {
         let Some(job) = self.job(cancel.job) else { return };
         // Before its time, a scheduled job's tasks show as QUEUED or CONFIRM: either option takes them.
         let waiting = cancel.scheduled && job.status == JobStatus::Planned;

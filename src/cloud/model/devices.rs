@@ -1,4 +1,4 @@
-//! The devices of a product: compact, numbered, found by name, with the version they run.
+//! The devices of a product: compact, numbered, found by name, with the versions that their modules run.
 //!
 //! Here belongs what a device is. What happens to it in the course of an update belongs to `life`.
 
@@ -39,24 +39,39 @@ impl Texts {
     }
 }
 
+/// A job and one of its tasks.
+pub(super) type TaskOf = (u32, u32);
+
 /// One device.
 #[derive(Debug, Clone)]
 pub(super) struct Device {
     pub(super) group: u32,
-    /// The version it runs, of its group's module.
-    pub(super) version: u32,
     pub(super) online: bool,
-    /// The job and task it is pending or updating in.
-    pub(super) open: Option<(u32, u32)>,
+    /// Whether it is in its product yet.
+    pub(super) joined: bool,
+}
+
+/// One module of one device.
+#[derive(Debug, Clone)]
+pub(super) struct Slot {
+    /// The version it runs.
+    pub(super) version: u32,
+    /// The task that it is pending or updating in.
+    pub(super) open: Option<TaskOf>,
 }
 
 /// Devices that are alike.
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) traits: fleet::Group,
-    pub(super) module: u32,
+    /// Their modules: slots of a device follow each other in this order.
+    modules: Vec<u32>,
+    /// The platform groups they are in.
+    pub(super) member_of: Vec<u32>,
     /// The number of its first device; the others follow.
-    first: DeviceId,
+    pub(super) first: DeviceId,
+    /// Where the slots of its first device begin.
+    first_slot: usize,
 }
 
 /// A product.
@@ -67,23 +82,34 @@ pub(super) struct Product {
     groups: Range<u32>,
 }
 
+/// A device group of the platform.
+#[derive(Debug)]
+pub(super) struct PlatformGroup {
+    pub(super) product: usize,
+    pub(super) traits: fleet::PlatformGroup,
+}
+
 /// All products and devices.
 #[derive(Debug, Default)]
 pub(super) struct Devices {
     pub(super) products: Vec<Product>,
+    pub(super) platform: Vec<PlatformGroup>,
     pub(super) texts: Texts,
-    groups: Vec<Group>,
+    pub(super) groups: Vec<Group>,
     devices: Vec<Device>,
+    slots: Vec<Slot>,
 }
 
 impl Devices {
     /// The devices of a fleet; the seed decides which of a group are offline.
     pub(super) fn new(fleet: &Fleet, seed: u64) -> Self {
         let mut all = Self::default();
-        for product in &fleet.products {
+        for (index, product) in fleet.products.iter().enumerate() {
             let (first_device, first_group) = (all.count(), all.group_count());
+            let platform = product.platform_groups.iter();
+            all.platform.extend(platform.map(|traits| PlatformGroup { product: index, traits: traits.clone() }));
             for traits in &product.groups {
-                all.add(traits, seed);
+                all.add(index, traits, seed);
             }
             all.products.push(Product {
                 key: product.product_key.clone(),
@@ -94,12 +120,18 @@ impl Devices {
         all
     }
 
-    fn add(&mut self, traits: &fleet::Group, seed: u64) {
+    fn add(&mut self, product: usize, traits: &fleet::Group, seed: u64) {
         let (group, first, count) = (self.group_count(), self.count(), traits.len());
-        let module = self.texts.number(&traits.module);
-        let version = self.texts.number(&traits.version);
-        self.groups.push(Group { traits: traits.clone(), module, first });
-        self.devices.extend((0..count).map(|_| Device { group, version, online: true, open: None }));
+        let versions = std::iter::once((&traits.module, &traits.version)).chain(&traits.modules);
+        let versions: Vec<(u32, u32)> =
+            versions.map(|(module, version)| (self.texts.number(module), self.texts.number(version))).collect();
+        let member_of = traits.member_of.iter().filter_map(|id| self.platform_group(product, id)).collect();
+        let (modules, first_slot) = (versions.iter().map(|(module, _)| *module).collect(), self.slots.len());
+        self.groups.push(Group { traits: traits.clone(), modules, member_of, first, first_slot });
+        let joined = traits.joins_after.is_none();
+        self.devices.extend((0..count).map(|_| Device { group, online: true, joined }));
+        let slots = (0..count).flat_map(|_| versions.iter().map(|(_, version)| Slot { version: *version, open: None }));
+        self.slots.extend(slots);
         // Exactly the share, not each device by chance: a fleet file that says 0.9 of 10 means nine.
         let reachable = (f64::from(count) * traits.online).round();
         let offline = (0..count).rev().take_while(|i| f64::from(*i) >= reachable).count();
@@ -140,16 +172,48 @@ impl Devices {
         self.group(id).map(|g| g.traits.name(id - g.first)).unwrap_or_default()
     }
 
+    fn slot_index(&self, id: DeviceId, module: u32) -> Option<usize> {
+        let group = self.group(id)?;
+        let position = group.modules.iter().position(|m| *m == module)?;
+        Some(group.first_slot + (id - group.first) as usize * group.modules.len() + position)
+    }
+
+    /// A device's module; none if it does not have it.
+    pub(super) fn slot(&self, id: DeviceId, module: u32) -> Option<&Slot> {
+        self.slots.get(self.slot_index(id, module)?)
+    }
+
+    pub(super) fn slot_mut(&mut self, id: DeviceId, module: u32) -> Option<&mut Slot> {
+        let index = self.slot_index(id, module)?;
+        self.slots.get_mut(index)
+    }
+
+    /// All modules of a device.
+    pub(super) fn slots(&self, id: DeviceId) -> impl Iterator<Item = (u32, &Slot)> {
+        self.group(id).into_iter().flat_map(move |group| {
+            let from = group.first_slot + id.saturating_sub(group.first) as usize * group.modules.len();
+            let slots = self.slots.get(from..from + group.modules.len()).unwrap_or_default();
+            group.modules.iter().copied().zip(slots)
+        })
+    }
+
     /// The product with a key, by its index.
     pub(super) fn product(&self, key: &str) -> Option<(usize, &Product)> {
         self.products.iter().enumerate().find(|(_, p)| p.key == key)
     }
 
-    /// The device of a product that has a name.
+    /// The platform group of a product that has an id.
+    pub(super) fn platform_group(&self, product: usize, id: &str) -> Option<u32> {
+        let index = self.platform.iter().position(|g| g.product == product && g.traits.id == id)?;
+        u32::try_from(index).ok()
+    }
+
+    /// The device of a product that has a name, once it is there.
     pub(super) fn find(&self, product: &Product, name: &str) -> Option<DeviceId> {
-        product.groups.clone().find_map(|g| {
+        let id = product.groups.clone().find_map(|g| {
             let group = self.groups.get(g as usize)?;
             Some(group.first + group.traits.index(name)?)
-        })
+        })?;
+        self.get(id).filter(|device| device.joined).map(|_| id)
     }
 }

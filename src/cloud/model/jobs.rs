@@ -3,8 +3,9 @@
 //! Here belongs what can be said of a job without looking at anything else. Transitions that concern devices or
 //! packages belong to `world` and `life`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
+use super::answer::Fields;
 use super::devices::DeviceId;
 
 /// `TaskStatus`.
@@ -135,8 +136,12 @@ pub(super) struct Task {
     position: u32,
     pub(super) status: TaskStatus,
     pub(super) reason: Reason,
-    /// Retries begun.
+    /// Attempts begun after the first.
     pub(super) attempt: u8,
+    /// The first attempt of its present run: ReupgradeOTATask begins another run.
+    pub(super) run: u8,
+    /// TimeoutInMinutes when it was made; 0: none.
+    pub(super) timeout_minutes: u16,
     /// Percent, when it is not in progress.
     progress: u8,
     /// How its attempts go.
@@ -158,6 +163,8 @@ impl Task {
             status,
             reason,
             attempt: 0,
+            run: 0,
+            timeout_minutes: 0,
             progress: 0,
             course: Course::Succeeds,
             created: now,
@@ -309,6 +316,7 @@ pub(super) enum Selection {
     All,
     Specific,
     Gray,
+    Group,
 }
 
 impl Selection {
@@ -317,6 +325,7 @@ impl Selection {
             Self::All => "ALL",
             Self::Specific => "SPECIFIC",
             Self::Gray => "GRAY",
+            Self::Group => "GROUP",
         }
     }
 }
@@ -328,16 +337,27 @@ pub(super) struct Retry {
     pub(super) count: u8,
 }
 
+/// What makes a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Verify,
+    Static,
+    /// With its `DynamicMode`.
+    Dynamic(u8),
+}
+
 /// What a create call asked for, beside its targets.
 #[derive(Debug, Clone)]
 pub(super) struct Policy {
-    pub(super) verify: bool,
+    pub(super) kind: Kind,
     pub(super) selection: Selection,
+    /// The platform group that is its target.
+    pub(super) group: Option<u32>,
     pub(super) src_versions: Vec<String>,
     pub(super) tags: Vec<(String, String)>,
     pub(super) gray_percent: Option<String>,
     pub(super) retry: Option<Retry>,
-    pub(super) timeout_minutes: Option<u32>,
+    pub(super) timeout_minutes: Option<u16>,
     pub(super) maximum_per_minute: u32,
     pub(super) overwrite: bool,
     pub(super) multi_module: bool,
@@ -346,6 +366,16 @@ pub(super) struct Policy {
     pub(super) download_protocol: String,
     pub(super) schedule: Option<i64>,
     pub(super) schedule_finish: Option<i64>,
+}
+
+impl Policy {
+    pub(super) fn verify(&self) -> bool {
+        self.kind == Kind::Verify
+    }
+
+    pub(super) const fn dynamic(&self) -> bool {
+        matches!(self.kind, Kind::Dynamic(_))
+    }
 }
 
 /// Failed tasks by kind.
@@ -384,4 +414,15 @@ pub(super) struct Job {
     pub(super) pushing: bool,
     /// The minute that is being pushed in, and how many were.
     pub(super) window: (i64, u32),
+    /// Fields that QueryOTAJob shows in place of the true ones.
+    pub(super) pretence: Fields,
+    /// Of a dynamic job: the devices that were given a task, with the version they ran then.
+    pub(super) covered: BTreeSet<(DeviceId, u32)>,
+}
+
+impl Job {
+    /// Whether queued tasks are pushed: a cancelled policy's tasks go on.
+    pub(super) fn pushes(&self) -> bool {
+        self.status == JobStatus::InProgress || self.policy.dynamic() && self.status == JobStatus::Canceled
+    }
 }

@@ -4,12 +4,12 @@
 //! depend on the order in which anything is asked. No wall clock comes in.
 
 use super::devices::DeviceId;
-use super::jobs::{Course, JobStatus, Reason, TaskStatus};
+use super::jobs::{Course, JobStatus, Reason, Task, TaskStatus};
 use super::random::Random;
 use super::world::World;
 
-/// From a job's start to its first push: a job that was just created shows QUEUED.
-const FIRST_PUSH_MS: i64 = 1_000;
+/// From a job's start, or a task's new one, to the push: what was just made shows QUEUED.
+pub(super) const FIRST_PUSH_MS: i64 = 1_000;
 const MINUTE_MS: i64 = 60_000;
 /// Steps in which spread-out task creation proceeds.
 const CREATION_STEPS: usize = 10;
@@ -17,6 +17,7 @@ const CREATION_STEPS: usize = 10;
 /// Domains of random streams.
 const FATE: u64 = 0xFA7E;
 const RECONNECT: u64 = 0x4EC0;
+const ASK: u64 = 0xA5C;
 
 /// Something that is due at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,8 +38,14 @@ pub(super) enum Event {
     Retry { job: u32, task: u32, attempt: u8 },
     /// An attempt ends.
     End { job: u32, task: u32, attempt: u8 },
-    /// A task's time is up.
-    Timeout { job: u32, task: u32 },
+    /// The time of a task's run is up.
+    Timeout { job: u32, task: u32, run: u8 },
+    /// A device asks for an update that is not pushed.
+    Ask { job: u32, task: u32 },
+    /// A device joins its product.
+    Join { device: DeviceId },
+    /// The devices of a group of the fleet file report a version.
+    Report { group: u32, report: u32 },
 }
 
 /// What a device does with a job's push.
@@ -65,11 +72,15 @@ impl World {
             Event::Begin { job, task } => self.begin(job, task),
             Event::Retry { job, task, attempt } => self.retry(job, task, attempt),
             Event::End { job, task, attempt } => self.end(job, task, attempt),
-            Event::Timeout { job, task } => {
-                if self.status(job, task).is_some_and(|s| !s.terminal()) {
+            Event::Timeout { job, task, run } => {
+                let open = |t: &Task| !t.status.terminal() && t.run == run;
+                if self.job(job).and_then(|j| j.tasks.get(task)).is_some_and(open) {
                     self.set_status(job, task, TaskStatus::Failed, Reason::Timeout);
                 }
             }
+            Event::Ask { job, task } => self.ask(job, task),
+            Event::Join { device } => self.join(device),
+            Event::Report { group, report } => self.report_of_group(group, report),
         }
     }
 
@@ -91,7 +102,7 @@ impl World {
         }
     }
 
-    fn create_some(&mut self, number: u32, count: usize) {
+    pub(super) fn create_some(&mut self, number: u32, count: usize) {
         let ended = |world: &Self| world.job(number).is_none_or(|job| job.status.ended());
         for _ in 0..count {
             if ended(self) {
@@ -129,9 +140,9 @@ impl World {
     }
 
     /// Makes sure that a running job pushes what it has to push.
-    fn wake_push(&mut self, number: u32, after_ms: i64) {
+    pub(super) fn wake_push(&mut self, number: u32, after_ms: i64) {
         let Some(job) = self.job_mut(number) else { return };
-        if job.status == JobStatus::InProgress && !job.pushing && job.tasks.count(TaskStatus::Queued) > 0 {
+        if job.pushes() && !job.pushing && job.tasks.count(TaskStatus::Queued) > 0 {
             job.pushing = true;
             let at = self.now + after_ms;
             self.schedule(at, Event::Push { job: number });
@@ -143,9 +154,10 @@ impl World {
         let now = self.now;
         let Some(job) = self.job_mut(number) else { return };
         job.pushing = false;
-        if job.status != JobStatus::InProgress {
+        if !job.pushes() {
             return;
         }
+        let pushed = job.policy.need_push;
         if now - job.window.0 >= MINUTE_MS {
             job.window = (now, 0);
         }
@@ -167,6 +179,10 @@ impl World {
                 continue;
             };
             if self.devices.get(device).is_some_and(|d| d.online) {
+                if !pushed {
+                    self.await_question(number, task, device);
+                    continue;
+                }
                 if let Some(job) = self.job_mut(number) {
                     job.window.1 += 1;
                 }
@@ -197,9 +213,27 @@ impl World {
         self.wake_push(number, 0);
     }
 
+    /// A device that nothing is pushed to asks sooner or later, if it is of that kind.
+    fn await_question(&mut self, number: u32, task: u32, device: DeviceId) {
+        let Some(within) = self.devices.group(device).and_then(|group| group.traits.asks_within) else { return };
+        let after = Random::of([self.seed, ASK, u64::from(device), u64::from(number)]).unit() * within;
+        self.schedule(self.now + ms(after), Event::Ask { job: number, task });
+    }
+
+    fn ask(&mut self, number: u32, task: u32) {
+        let pushes = self.job(number).is_some_and(|job| job.pushes());
+        if pushes
+            && self.status(number, task) == Some(TaskStatus::Queued)
+            && let Some(device) = self.job(number).and_then(|j| j.tasks.get(task)).map(|t| t.device)
+        {
+            self.notify(number, task, device);
+        }
+    }
+
     fn notify(&mut self, number: u32, task: u32, device: DeviceId) {
         self.set_status(number, task, TaskStatus::Notified, Reason::None);
-        let Some(fate) = self.fate(number, device) else { return };
+        let run = self.job(number).and_then(|j| j.tasks.get(task)).map_or(0, |t| t.run);
+        let Some(fate) = self.fate(number, device, run) else { return };
         if !fate.silent {
             // The end is fixed at the push, for faults may change the rates before it comes.
             if let Some(task) = self.job_mut(number).and_then(|j| j.tasks.get_mut(task)) {
@@ -216,16 +250,17 @@ impl World {
         }
         let now = self.now;
         let Some(job) = self.job_mut(number) else { return };
-        let timeout = job.policy.timeout_minutes;
         let Some(task) = job.tasks.get_mut(task_number) else { return };
         task.began = now;
-        let (ends, hangs) = (task.ends, task.course == Course::Hangs);
+        let (ends, hangs, attempt) = (task.ends, task.course == Course::Hangs, task.attempt);
+        let (timeout, run) = (task.timeout_minutes, task.run);
         self.set_status(number, task_number, TaskStatus::InProgress, Reason::None);
         if !hangs {
-            self.schedule(ends, Event::End { job: number, task: task_number, attempt: 0 });
+            self.schedule(ends, Event::End { job: number, task: task_number, attempt });
         }
-        if let Some(minutes) = timeout {
-            self.schedule(now + i64::from(minutes) * MINUTE_MS, Event::Timeout { job: number, task: task_number });
+        if timeout > 0 {
+            let at = now + i64::from(timeout) * MINUTE_MS;
+            self.schedule(at, Event::Timeout { job: number, task: task_number, run });
         }
     }
 
@@ -242,13 +277,13 @@ impl World {
         }
         match retry {
             // The status stays as it is while a retry is pending.
-            Some(retry) if attempt < retry.count => {
+            Some(retry) if attempt.saturating_sub(task.run) < retry.count => {
                 let at = now + i64::from(retry.interval) * MINUTE_MS;
                 self.schedule(at, Event::Retry { job: number, task: task_number, attempt });
             }
             _ => {
-                let device = task.device;
-                let reason = self.fate(number, device).map_or(Reason::UpgradeFailed, |f| f.reason);
+                let (device, run) = (task.device, task.run);
+                let reason = self.fate(number, device, run).map_or(Reason::UpgradeFailed, |f| f.reason);
                 self.set_status(number, task_number, TaskStatus::Failed, reason);
             }
         }
@@ -260,23 +295,25 @@ impl World {
         if task.status != TaskStatus::InProgress || task.attempt != attempt {
             return;
         }
-        let Some(fate) = self.fate(number, task.device) else { return };
+        let Some(fate) = self.fate(number, task.device, task.run) else { return };
         let Some(task) = self.job_mut(number).and_then(|j| j.tasks.get_mut(task_number)) else { return };
-        task.attempt += 1;
+        task.attempt = task.attempt.saturating_add(1);
         (task.began, task.ends) = (now + fate.delay_ms, now + fate.duration_ms);
         let (ends, attempt) = (task.ends, task.attempt);
         self.schedule(ends, Event::End { job: number, task: task_number, attempt });
     }
 
-    /// What a device does in a job. Rates in force now decide, the draws themselves never change.
-    fn fate(&self, number: u32, device: DeviceId) -> Option<Fate> {
+    /// What a device does in a run of its task. Rates in force now decide, the draws themselves never change.
+    fn fate(&self, number: u32, device: DeviceId, run: u8) -> Option<Fate> {
         let job = self.job(number)?;
         let package = self.package(job.firmware)?;
         let group = &self.devices.group(device)?.traits;
         let rate = |fault: Option<f64>, package: Option<f64>, group| fault.or(package).unwrap_or(group);
         let silent_rate = rate(self.faults.silent_rate, package.traits.silent_rate, group.silent_rate);
         let failure_rate = rate(self.faults.failure_rate, package.traits.failure_rate, group.failure_rate);
-        let mut draw = Random::of([self.seed, FATE, u64::from(device), u64::from(number)]);
+        let mut draw = Random::of(
+            [self.seed, FATE, u64::from(device), u64::from(number)].into_iter().chain((run > 0).then_some(run.into())),
+        );
         let silent = draw.unit() < silent_rate;
         let hangs = draw.unit() < group.hang_rate;
         let fails = draw.unit() < failure_rate;
@@ -301,6 +338,7 @@ impl World {
     }
 }
 
-fn ms(minutes: f64) -> i64 {
+/// Fleet minutes in milliseconds.
+pub(super) fn ms(minutes: f64) -> i64 {
     (minutes * 60_000.0) as i64
 }

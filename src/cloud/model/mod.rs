@@ -4,35 +4,46 @@
 //! Here belongs everything the simulated cloud decides. Sockets, real clocks and waiting never come in here.
 //!
 //! A call passes the `gateway`, then the faults that happen to strike, then the operation's own module (`create`,
-//! `query`, `cancel`), which works on the `world`; `life` moves the world on between calls.
+//! `query`, `firmware`, `inventory`, `actions`, `cancel`, `name_lists`), which works on the `world`; `life` and `dynamic`
+//! move the world on between calls.
 
+mod actions;
 mod answer;
+mod call;
 mod cancel;
 mod create;
 mod devices;
+mod dynamic;
+mod firmware;
 mod gateway;
+mod inventory;
 mod jobs;
 mod life;
+mod name_lists;
+mod operations;
 mod parameters;
 mod policy;
 mod query;
 mod random;
 mod report;
 mod switches;
+mod targets;
 #[cfg(test)]
 mod tests;
 mod world;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
+pub use call::{Call, Headers};
 pub use jobs::Failures;
+pub use name_lists::{Form, STORAGE_PATH, Stored};
 pub use report::{DevicesReport, JobReport, Ledger, LedgerQuery};
 pub use switches::{
-    BusyDevices, Completion, DestinationInArray, Edition, EmptyList, GrayBase, JobEnd, ListOrder, NonceBurnedBy,
-    Switches, VerifiedAgain, VerifyVerdict,
+    BusyDevices, Completion, DeniedBy, DestinationInArray, Edition, EmptyList, GrayBase, JobEnd, ListOrder,
+    NonceBurnedBy, SuccessCode, Switches, VerifiedAgain, VerifyCancelled, VerifyVerdict,
 };
 
-use self::answer::{Done, Refusal};
+use self::answer::{Done, Format, Refusal};
 use self::cancel::Cancel;
 use self::gateway::{Gateway, Pass};
 use self::parameters::Given;
@@ -41,41 +52,12 @@ use self::world::World;
 use super::faults::{Faults, FaultsPatch};
 use super::fleet::Fleet;
 use super::log::Entry;
-use crate::ota::{Operation, Params, Stamp};
+use crate::ota::Operation;
 
 /// Domains of random streams.
 const REQUEST_IDS: u64 = 0x1D;
 const MISFORTUNE: u64 = 0xBAD;
 const LIST_ORDER: u64 = 0x0D3;
-
-/// One request as it arrived.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Call {
-    /// The HTTP verb; it is part of what is signed.
-    pub verb: String,
-    /// Every pair of the query and of a form body, decoded.
-    pub pairs: Vec<(String, String)>,
-}
-
-impl Call {
-    /// An unsigned call, for a cloud with the switch `unsigned`.
-    pub fn unsigned(access_key_id: &str, operation: Operation, parameters: &Params, stamp: Option<&Stamp>) -> Self {
-        let mut call = Self { verb: "POST".to_owned(), pairs: Vec::with_capacity(parameters.len() + 6) };
-        let common = [
-            ("Action", operation.name()),
-            ("Version", "2018-01-20"),
-            ("Format", "JSON"),
-            ("AccessKeyId", access_key_id),
-        ];
-        call.pairs.extend(common.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())));
-        call.pairs.extend(parameters.iter().map(|(k, v)| (k.clone(), v.clone())));
-        if let Some(stamp) = stamp {
-            call.pairs.push(("SignatureNonce".to_owned(), stamp.nonce.clone()));
-            call.pairs.push(("Timestamp".to_owned(), format!("{:.0}", stamp.at)));
-        }
-        call
-    }
-}
 
 /// The instant of a call on both clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,12 +73,31 @@ pub struct Clocks {
 pub struct Response {
     /// The HTTP status.
     pub http_status: u16,
-    /// The JSON body.
+    /// `Content-Type`.
+    pub content_type: &'static str,
+    /// The body, in the format that was asked for.
     pub body: String,
     /// Must not be sent: the connection breaks instead.
     pub lost: bool,
     /// `x-acs-retry-after`, when a quota said so.
     pub retry_after_ms: Option<u64>,
+}
+
+/// Where and when a call is carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Context<'a> {
+    edition: Edition,
+    /// The wall clock, Unix milliseconds.
+    wall: i64,
+    region: &'a str,
+    /// Whether the instance has an id: enterprise instances and new public ones do.
+    has_instance: bool,
+}
+
+impl Context<'_> {
+    fn has_dynamic_groups(&self) -> bool {
+        self.edition == Edition::Current && self.has_instance && self.region == "cn-shanghai"
+    }
 }
 
 /// The simulated cloud.
@@ -150,14 +151,16 @@ impl Cloud {
                 (refusal.status(product_status), Some(refusal.code().to_owned()), None, hint)
             }
         };
+        let action = given.text("Action");
+        let format = Format::wanted(&given).unwrap_or(Format::Json);
         let body = match result {
-            Ok(done) => done.body(&request_id),
-            Err(refusal) => refusal.body(&request_id),
+            Ok(done) => done.body(&request_id, action, format, self.world.switches.success_code),
+            Err(refusal) => refusal.body(&request_id, action, format),
         };
         let params = call.pairs.iter().filter(|(name, _)| name != "Signature").cloned().collect();
         self.log.push(Entry {
             at: clocks.wall,
-            operation: given.text("Action").to_owned(),
+            operation: action.to_owned(),
             params,
             access_key_id: given.text("AccessKeyId").to_owned(),
             http_status,
@@ -166,7 +169,7 @@ impl Cloud {
             job_id: created.or_else(|| given.get("JobId").map(str::to_owned)),
             lost,
         });
-        Response { http_status, body, lost, retry_after_ms }
+        Response { http_status, content_type: format.content_type(), body, lost, retry_after_ms }
     }
 
     /// The gateway, then misfortune, then the work; and whether its answer gets lost.
@@ -178,7 +181,7 @@ impl Cloud {
         if let Some(refusal) = self.misfortune() {
             return (Err(refusal), false);
         }
-        let result = self.perform(&pass, given, clocks);
+        let result = self.perform(&pass, given, &call.host, clocks);
         if result.is_ok() {
             self.gateway.accepted(given, clocks.wall, &self.world.switches);
         }
@@ -186,33 +189,94 @@ impl Cloud {
         (result, self.strikes(rate))
     }
 
-    fn perform(&mut self, pass: &Pass, given: &Given<'_>, clocks: Clocks) -> Result<Done, Refusal> {
+    fn perform(&mut self, pass: &Pass, given: &Given<'_>, host: &str, clocks: Clocks) -> Result<Done, Refusal> {
         if given.text("IotInstanceId") != pass.instance_id {
             return Err(Refusal::product("iot.system.InstanceNotFound", "The instance does not exist."));
         }
-        let (edition, wall, world) = (self.edition, clocks.wall.as_millisecond(), &mut self.world);
+        let context = Context {
+            edition: self.edition,
+            wall: clocks.wall.as_millisecond(),
+            region: &pass.region,
+            has_instance: !pass.instance_id.is_empty(),
+        };
+        let world = &mut self.world;
         match pass.operation {
-            Operation::CreateOTAVerifyJob => world.create_verify_job(given, edition, wall),
-            Operation::CreateOTAStaticUpgradeJob => world.create_static_job(given, edition, wall),
-            Operation::QueryOTAJob => world.query_job(given, edition),
+            Operation::CreateOTAVerifyJob => world.create_verify_job(given, &context),
+            Operation::CreateOTAStaticUpgradeJob => world.create_static_job(given, &context),
+            Operation::CreateOTADynamicUpgradeJob => world.create_dynamic_job(given, &context),
+            Operation::QueryOTAJob => world.query_job(given, self.edition),
             Operation::ListOTATaskByJob => world.list_tasks(given),
-            Operation::ListOTAJobByFirmware => world.list_jobs(given, wall, &mut self.list_order),
+            Operation::ListOTAJobByFirmware => world.list_jobs(given, context.wall, &mut self.list_order),
+            Operation::ListOTAJobByDevice => world.list_jobs_of_device(given),
             Operation::QueryOTAFirmware => world.query_firmware(given),
             Operation::ListOTAFirmware => world.list_firmware(given),
+            Operation::ListOTAUnfinishedTaskByDevice => world.list_unfinished(given),
+            Operation::CreateOTAFirmware => world.create_firmware(given),
+            Operation::DeleteOTAFirmware => world.delete_firmware(given),
+            Operation::QueryDeviceDetail => world.query_device(given, &pass.region),
+            Operation::ListOTAModuleVersionsByDevice => world.list_modules(given),
+            Operation::GenerateDeviceNameListURL => Ok(world.generate_name_list(host, context.wall)),
             Operation::CancelOTATaskByJob => {
-                let (done, cancel) = world.accept_cancel(given)?;
-                let delay = (world.switches.cancel_delay_seconds * 1000.0) as i64;
-                self.cancels.push((wall + delay, cancel));
-                Ok(done)
+                let accepted = world.accept_cancel(given)?;
+                Ok(self.cancel_later(accepted, context.wall))
             }
+            Operation::CancelOTATaskByDevice => {
+                let accepted = world.accept_cancel_of_devices(given)?;
+                Ok(self.cancel_later(accepted, context.wall))
+            }
+            Operation::CancelOTAStrategyByJob => world.cancel_strategy(given),
+            Operation::ConfirmOTATask => world.confirm_tasks(given),
+            Operation::ReupgradeOTATask => world.reupgrade_tasks(given),
+            Operation::UpdateOTAJob => world.update_job(given, &context),
         }
+    }
+
+    /// Answers now and cancels after the delay.
+    fn cancel_later(&mut self, (done, cancel): (Done, Cancel), wall: i64) -> Done {
+        let delay = (self.world.switches.cancel_delay_seconds * 1000.0) as i64;
+        self.cancels.push((wall + delay, cancel));
+        done
+    }
+
+    /// PostObject of the object storage that GenerateDeviceNameListURL leads to.
+    pub fn post_object(&mut self, form: Form, clocks: Clocks) -> Stored {
+        self.tick(clocks);
+        let request_id = self.request_id();
+        self.world.post_object(form, clocks.wall.as_millisecond(), &request_id)
+    }
+
+    /// A device reports a version by itself; false: there is no such device, or it has no such module.
+    pub fn report(&mut self, product_key: &str, device_name: &str, module: &str, version: &str) -> bool {
+        self.world.report_of_device(product_key, device_name, module, version)
+    }
+
+    /// Lets QueryOTAJob show a job's fields with these values, whatever they are in truth; false: no such job.
+    pub fn pretend(&mut self, job_id: &str, fields: serde_json::Map<String, serde_json::Value>) -> bool {
+        let number = self.world.job_ids.get(job_id).copied();
+        let job = number.and_then(|number| self.world.job_mut(number));
+        job.map(|job| job.pretence.extend(fields)).is_some()
+    }
+
+    /// The switches in force.
+    pub fn switches(&self) -> &Switches {
+        &self.world.switches
+    }
+
+    /// Changes some switches, by name; says what is wrong with the change, which then changes nothing.
+    pub fn change_switches(&mut self, patch: &serde_json::Map<String, serde_json::Value>) -> Result<(), String> {
+        let next = self.world.switches.changed(patch)?;
+        if patch.contains_key("listLagMs") {
+            self.world.faults.list_lag_ms = next.list_lag_ms;
+        }
+        self.world.switches = next;
+        Ok(())
     }
 
     /// A fault that strikes before any work is done.
     fn misfortune(&mut self) -> Option<Refusal> {
         let (throttle_rate, error_rate) = (self.world.faults.throttle_rate, self.world.faults.error_rate);
         if self.strikes(throttle_rate) {
-            return Some(Refusal::throttled(None));
+            return Some(Refusal::throttled(self.world.switches.throttle_status, None));
         }
         if !self.strikes(error_rate) {
             return None;
@@ -255,6 +319,11 @@ impl Cloud {
         &self.world.faults
     }
 
+    /// How far its clocks are ahead of this machine's.
+    pub fn clock_ahead(&self) -> SignedDuration {
+        SignedDuration::try_from_secs_f64(self.world.switches.clock_ahead_seconds).unwrap_or_default()
+    }
+
     /// Changes some faults; says which value is out of bounds.
     pub fn change_faults(&mut self, patch: &FaultsPatch) -> Result<(), String> {
         self.world.faults.apply(patch)
@@ -273,6 +342,11 @@ impl Cloud {
     /// Every job, oldest first.
     pub fn jobs(&self) -> Vec<JobReport> {
         self.world.job_reports(self.edition)
+    }
+
+    /// Removes a job, as somebody with the right to do so might: no operation knows it any more, its devices go on.
+    pub fn forget_job(&mut self, id: &str) {
+        self.world.forget_job(id);
     }
 
     /// The true ledger of a product, by the fleet clock's last instant; none for an unknown product.

@@ -12,6 +12,15 @@ const TAGS_MAX: usize = 10;
 const TAGS_TOTAL_MAX: usize = 4096;
 const TAG_KEY_MAX: usize = 30;
 
+/// Under which name tags are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tags {
+    /// `Tag.N`.
+    OfCreate,
+    /// `Tags.N`.
+    OfUpdate,
+}
+
 /// The parameters of a call.
 #[derive(Debug)]
 pub(super) struct Given<'a> {
@@ -61,18 +70,24 @@ impl<'a> Given<'a> {
         contiguous(name, entries)
     }
 
-    /// The tags of a create: pairs of key and value, within the edition's limits.
-    pub(super) fn tags(&self, edition: Edition) -> Result<Vec<(String, String)>, Refusal> {
-        let part = |suffix: &str| {
-            let entries = self.numbered("Tag").filter_map(|(rest, value)| {
-                let (number, field) = rest.split_once('.')?;
-                (field == suffix).then_some((position(number)?, value))
-            });
-            contiguous("Tag", entries.collect())
+    /// One field of a list of structs: `Name.1.Field`, `Name.2.Field`, … without gaps.
+    pub(super) fn fields(&self, name: &str, field: &str) -> Result<Vec<&'a str>, Refusal> {
+        let entries = self.numbered(name).filter_map(|(rest, value)| {
+            let (number, suffix) = rest.split_once('.')?;
+            (suffix == field).then_some((position(number)?, value))
+        });
+        contiguous(name, entries.collect())
+    }
+
+    /// The tags of a job: pairs of key and value, within the edition's limits.
+    pub(super) fn tags(&self, under: Tags, edition: Edition) -> Result<Vec<(String, String)>, Refusal> {
+        let name = match under {
+            Tags::OfCreate => "Tag",
+            Tags::OfUpdate => "Tags",
         };
-        let (keys, values) = (part("Key")?, part("Value")?);
+        let (keys, values) = (self.fields(name, "Key")?, self.fields(name, "Value")?);
         if keys.len() != values.len() {
-            return Err(Refusal::format("Tag"));
+            return Err(Refusal::format(name));
         }
         let value_max = match edition {
             Edition::Current => 1024,
@@ -84,7 +99,7 @@ impl<'a> Given<'a> {
                 (1..=TAG_KEY_MAX).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.');
             let length = value.chars().count();
             if !key_fits || !(1..=value_max).contains(&length) {
-                return Err(Refusal::format("Tag"));
+                return Err(Refusal::format(name));
             }
             total += key.len() + length;
         }

@@ -1,33 +1,37 @@
-//! The reading operations: QueryOTAJob, the lists, QueryOTAFirmware (ota-api: sections 6.1 to 6.6).
+//! The operations that read jobs and tasks: QueryOTAJob, ListOTATaskByJob, ListOTAJobByFirmware (ota-api: sections 6.1
+//! to 6.3).
 //!
 //! Here belong paging and the exact field names and types of the answers. Nothing here changes anything, but for the
 //! stream that a shuffled list is drawn from.
 
 use serde_json::{Value, json};
 
+use super::actions::task_id;
 use super::answer::{Done, Fields, Refusal, utc};
-use super::jobs::{Job, JobStatus, TaskStatus};
+use super::firmware::package_name;
+use super::inventory::iot_id;
+use super::jobs::{Job, JobStatus, Kind, TaskStatus};
 use super::parameters::Given;
 use super::random::Random;
 use super::switches::{Edition, EmptyList, ListOrder, Switches};
-use super::world::{Package, World};
+use super::world::World;
 
 const TASKS_PAGE_MAX: usize = 100;
 const JOBS_PAGE_MAX: usize = 200;
-const FIRMWARE_PAGE_MAX: usize = 100;
 /// CurrentPage × PageSize of ListOTATaskByJob.
 const TASKS_REACH: usize = 100_000;
 const DEVICE_NAMES_MAX: usize = 50;
 
 /// A page of a list.
 #[derive(Debug, Clone, Copy)]
-struct Page {
+pub(super) struct Page {
     current: usize,
     size: usize,
 }
 
 impl Page {
-    fn of(given: &Given<'_>, size_max: usize) -> Result<Self, Refusal> {
+    /// CurrentPage and PageSize.
+    pub(super) fn of(given: &Given<'_>, size_max: usize) -> Result<Self, Refusal> {
         let number = |name: &str, default: usize| match given.integer(name) {
             Ok(None) => Ok(default),
             Ok(Some(n)) => usize::try_from(n).ok().filter(|n| *n > 0).ok_or_else(invalid_page),
@@ -41,8 +45,20 @@ impl Page {
         (self.current - 1).saturating_mul(self.size)
     }
 
+    /// Its entries of a whole list.
+    pub(super) fn of_all<T>(self, all: &[T]) -> impl Iterator<Item = &T> {
+        all.iter().skip(self.skip()).take(self.size)
+    }
+
     /// The list answer: paging fields, and the entries in their wrapper.
-    fn answer(self, total: usize, outer: &str, inner: &str, entries: Vec<Value>, switches: &Switches) -> Done {
+    pub(super) fn answer(
+        self,
+        total: usize,
+        outer: &str,
+        inner: &str,
+        entries: Vec<Value>,
+        switches: &Switches,
+    ) -> Done {
         let mut done = Done::nothing();
         for (name, number) in [
             ("CurrentPage", self.current),
@@ -73,6 +89,7 @@ impl World {
         if self.switches.tags_queried {
             add_tags(&mut data, job);
         }
+        data.extend(job.pretence.clone());
         Ok(Done::object("Data", data))
     }
 
@@ -137,34 +154,11 @@ impl World {
                 order.choose(&mut jobs, all);
             }
         }
-        let entries = jobs.iter().skip(page.skip()).take(page.size).map(|job| self.job_entry(job)).collect();
+        let rate = self.switches.page_shift_rate;
+        let shifted = usize::from(page.current > 1 && rate > 0.0 && order.unit() < rate);
+        let skip = page.skip().saturating_sub(shifted);
+        let entries = jobs.iter().skip(skip).take(page.size).map(|job| self.job_entry(job)).collect();
         Ok(page.answer(jobs.len(), "Data", "SimpleOTAJobInfo", entries, &self.switches))
-    }
-
-    /// QueryOTAFirmware.
-    pub(super) fn query_firmware(&self, given: &Given<'_>) -> Result<Done, Refusal> {
-        let number = self.find_package(given.text("FirmwareId"))?;
-        let package = self.package(number).ok_or_else(no_job)?;
-        let mut info = package_view(package);
-        info.insert("VerifyProgress".to_owned(), self.verify_progress(package).into());
-        let url = format!("https://ota.simulated.invalid/{}.bin", package.traits.id);
-        info.insert("FirmwareUrl".to_owned(), url.into());
-        info.insert("Udi".to_owned(), "{}".into());
-        Ok(Done::object("FirmwareInfo", info))
-    }
-
-    /// ListOTAFirmware.
-    pub(super) fn list_firmware(&self, given: &Given<'_>) -> Result<Done, Refusal> {
-        let page = Page::of(given, FIRMWARE_PAGE_MAX)?;
-        let matches =
-            |name: &str, value: &str| given.get(name).is_none_or(|wanted| wanted.is_empty() || wanted == value);
-        let all: Vec<_> = self
-            .packages
-            .iter()
-            .filter(|p| matches("ProductKey", &p.traits.product_key) && matches("DestVersion", &p.traits.version))
-            .collect();
-        let entries = all.iter().skip(page.skip()).take(page.size).map(|p| package_view(p).into()).collect();
-        Ok(page.answer(all.len(), "FirmwareInfo", "SimpleFirmwareInfo", entries, &self.switches))
     }
 
     /// The job that JobId names.
@@ -172,6 +166,14 @@ impl World {
         match given.text("JobId") {
             "" => Err(Refusal::firmware("NullOTAJobId", "JobId is empty.")),
             id => self.job_ids.get(id).copied().ok_or_else(no_job),
+        }
+    }
+
+    /// No operation knows the job any more.
+    pub(super) fn forget_job(&mut self, id: &str) {
+        let Some(number) = self.job_ids.remove(id) else { return };
+        for package in &mut self.packages {
+            package.jobs.retain(|job| *job != number);
         }
     }
 
@@ -184,6 +186,9 @@ impl World {
         put("Name", package.map(package_name).unwrap_or_default().into());
         put("DestVersion", package.map(|p| p.traits.version.as_str()).unwrap_or_default().into());
         put("JobDesc", "".into());
+        if let Kind::Dynamic(mode) = policy.kind {
+            put("DynamicMode", mode.into());
+        }
         if !policy.src_versions.is_empty() {
             put("SrcVersions", json!({"SrcVersion": policy.src_versions}));
         }
@@ -203,7 +208,7 @@ impl World {
         if let Some(minutes) = policy.timeout_minutes {
             put("TimeoutInMinutes", minutes.into());
         }
-        if !policy.verify {
+        if !policy.verify() {
             put("MaximumPerMinute", policy.maximum_per_minute.into());
             put("OverwriteMode", if policy.overwrite { 2.into() } else { 1.into() });
         }
@@ -213,8 +218,9 @@ impl World {
             put("NeedConfirm", policy.need_confirm.into());
             put("DownloadProtocol", policy.download_protocol.as_str().into());
             put("MultiModuleMode", policy.multi_module.into());
-            put("GroupId", "".into());
-            put("GroupName", "".into());
+            let group = policy.group.and_then(|group| self.devices.platform.get(group as usize));
+            put("GroupId", group.map_or("", |group| group.traits.id.as_str()).into());
+            put("GroupName", group.map_or("", |group| group.traits.name.as_str()).into());
         }
         data
     }
@@ -222,7 +228,7 @@ impl World {
     /// What QueryOTAJob and the lists have in common.
     fn job_basics(&self, job: &Job, listed: bool) -> Fields {
         let legacy = listed && self.switches.legacy_spelling;
-        let (kind, status) = match (job.policy.verify, job.status, legacy) {
+        let (kind, status) = match (job.policy.verify(), job.status, legacy) {
             (true, status, true) => ("VERFIY_FIRMWARE", status),
             (true, status, false) => ("VERIFY_FIRMWARE", status),
             (false, status, _) => ("UPGRADE_FIRMWARE", status),
@@ -236,21 +242,23 @@ impl World {
             ("ProductKey", product),
             ("JobStatus", status),
             ("JobType", kind),
-            ("SelectionType", "STATIC"),
+            ("SelectionType", if job.policy.dynamic() { "DYNAMIC" } else { "STATIC" }),
             ("TargetSelection", job.policy.selection.name()),
         ];
+        let early_end = job.started.filter(|_| self.switches.end_time_while_running);
         let times = [
             ("UtcCreate", Some(job.created)),
             ("UtcModified", Some(job.modified)),
             ("UtcStartTime", job.started),
-            ("UtcEndTime", job.ended),
+            ("UtcEndTime", job.ended.or(early_end)),
         ];
         let texts = texts.into_iter().map(|(name, text)| (name.to_owned(), text.into()));
         let times = times.into_iter().filter_map(|(name, at)| Some((name.to_owned(), utc(at?))));
         texts.chain(times).collect()
     }
 
-    fn job_entry(&self, job: &Job) -> Value {
+    /// A job as the lists show it.
+    pub(super) fn job_entry(&self, job: &Job) -> Value {
         let mut entry = self.job_basics(job, true);
         if self.switches.tags_listed {
             add_tags(&mut entry, job);
@@ -258,17 +266,18 @@ impl World {
         entry.into()
     }
 
-    fn task_view(&self, job: &Job, number: u32) -> Option<Value> {
+    /// A task of a job.
+    pub(super) fn task_view(&self, job: &Job, number: u32) -> Option<Value> {
         let task = job.tasks.get(number)?;
         let package = self.package(job.firmware)?;
         let (percent, modified) = task.shown(self.now);
         let mut view = json!({
-            "TaskId": format!("{}{number:07}", job.id),
+            "TaskId": task_id(&job.id, number),
             "JobId": job.id,
             "FirmwareId": package.traits.id,
             "ProductKey": package.traits.product_key,
             "ProductName": package.traits.product_key,
-            "IotId": format!("iotid{:023}", task.device),
+            "IotId": iot_id(task.device),
             "DeviceName": self.devices.name(task.device),
             "SrcVersion": self.devices.texts.text(task.src),
             "DestVersion": package.traits.version,
@@ -278,8 +287,8 @@ impl World {
             "UtcCreate": utc(task.created),
             "UtcModified": utc(modified),
         });
-        if let (Some(minutes), Some(view)) = (job.policy.timeout_minutes, view.as_object_mut()) {
-            view.insert("Timeout".to_owned(), minutes.to_string().into());
+        if let (1.., Some(view)) = (task.timeout_minutes, view.as_object_mut()) {
+            view.insert("Timeout".to_owned(), task.timeout_minutes.to_string().into());
         }
         Some(view)
     }
@@ -299,33 +308,4 @@ pub(super) fn add_tags(fields: &mut Fields, job: &Job) {
         let tags: Vec<_> = job.policy.tags.iter().map(|(key, value)| json!({"Key": key, "Value": value})).collect();
         fields.insert("Tags".to_owned(), json!({"OtaTagDTO": tags}));
     }
-}
-
-fn package_name(package: &Package) -> String {
-    format!("{}-{}", package.traits.module, package.traits.version)
-}
-
-/// A package as ListOTAFirmware shows it.
-fn package_view(package: &Package) -> Fields {
-    let traits = &package.traits;
-    let mut view = Fields::from_iter([
-        ("FirmwareId".to_owned(), traits.id.as_str().into()),
-        ("FirmwareName".to_owned(), package_name(package).into()),
-        ("FirmwareDesc".to_owned(), "".into()),
-        ("FirmwareSign".to_owned(), "93230c3bde425a9d7984a594ac550000".into()),
-        ("SignMethod".to_owned(), "Md5".into()),
-        ("FirmwareSize".to_owned(), 900.into()),
-        ("DestVersion".to_owned(), traits.version.as_str().into()),
-        ("ProductKey".to_owned(), traits.product_key.as_str().into()),
-        ("ProductName".to_owned(), traits.product_key.as_str().into()),
-        ("ModuleName".to_owned(), traits.module.as_str().into()),
-        ("Type".to_owned(), i32::from(traits.src_version.is_some()).into()),
-        ("Status".to_owned(), package.status.number().into()),
-        ("UtcCreate".to_owned(), utc(package.created)),
-        ("UtcModified".to_owned(), utc(package.modified)),
-    ]);
-    if let Some(version) = &traits.src_version {
-        view.insert("SrcVersion".to_owned(), version.as_str().into());
-    }
-    view
 }

@@ -133,7 +133,7 @@ impl World {
         let mut classes: Vec<Option<Class>> = vec![None; product.devices.len()];
         let counts = |job: &&Job| {
             let package = self.package(job.firmware);
-            !job.policy.verify
+            !job.policy.verify()
                 && (job_ids.is_empty() || job_ids.contains(job.id.as_str()))
                 && package.is_some_and(|p| {
                     p.product == index && query.firmware_id.as_ref().is_none_or(|id| *id == p.traits.id)
@@ -183,8 +183,12 @@ impl World {
         let mut report = DevicesReport { ledger, ..DevicesReport::default() };
         let mut by_number: BTreeMap<(u32, u32), u32> = BTreeMap::new();
         for id in product.devices.clone() {
-            let (Some(device), Some(group)) = (self.devices.get(id), self.devices.group(id)) else { continue };
-            *by_number.entry((group.module, device.version)).or_default() += 1;
+            if !self.devices.get(id).is_some_and(|device| device.joined) {
+                continue;
+            }
+            for (module, slot) in self.devices.slots(id) {
+                *by_number.entry((module, slot.version)).or_default() += 1;
+            }
             report.total += 1;
         }
         for ((module, version), count) in by_number {

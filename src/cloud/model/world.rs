@@ -6,11 +6,12 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use super::devices::{DeviceId, Devices};
-use super::jobs::{Failures, Job, JobStatus, Policy, Reason, Task, TaskStatus, Tasks};
+use super::devices::{DeviceId, Devices, TaskOf};
+use super::jobs::{Failures, Job, JobStatus, Kind, Policy, Reason, Task, TaskStatus, Tasks};
 use super::life::Event;
+use super::name_lists::NameLists;
 use super::random::Random;
-use super::switches::{BusyDevices, Completion, JobEnd, Switches, VerifyVerdict};
+use super::switches::{BusyDevices, Completion, JobEnd, Switches, VerifyCancelled, VerifyVerdict};
 use crate::cloud::faults::Faults;
 use crate::cloud::fleet::{self, Fleet};
 
@@ -46,6 +47,8 @@ impl Verification {
 #[derive(Debug)]
 pub(super) struct Package {
     pub(super) traits: fleet::Firmware,
+    /// What its maker said about it and nobody acts upon.
+    pub(super) notes: Notes,
     /// Index of its product.
     pub(super) product: usize,
     pub(super) module: u32,
@@ -58,6 +61,16 @@ pub(super) struct Package {
     pub(super) modified: i64,
     /// Its jobs, oldest first.
     pub(super) jobs: Vec<u32>,
+}
+
+/// Texts of a package that are shown again as they were given.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Notes {
+    pub(super) description: String,
+    pub(super) sign_method: Option<String>,
+    pub(super) sign: Option<String>,
+    pub(super) url: Option<String>,
+    pub(super) udi: Option<String>,
 }
 
 /// An event at a time; the number keeps those of one instant in the order they were made.
@@ -76,47 +89,63 @@ pub(super) struct World {
     pub(super) package_ids: BTreeMap<String, u32>,
     pub(super) jobs: Vec<Job>,
     pub(super) job_ids: BTreeMap<String, u32>,
+    /// Running dynamic jobs, oldest first.
+    pub(super) policies: Vec<u32>,
+    /// Uploaded lists of device names.
+    pub(super) name_lists: NameLists,
+    /// Whether the fleet clock has begun to move.
+    started: bool,
     events: BinaryHeap<Scheduled>,
     scheduled: u64,
-    ids: Random,
+    pub(super) ids: Random,
 }
 
 impl World {
     pub(super) fn new(fleet: &Fleet, seed: u64, switches: Switches) -> Self {
-        let mut devices = Devices::new(fleet, seed);
-        let mut packages = Vec::new();
-        let mut package_ids = BTreeMap::new();
-        for (number, traits) in (0_u32..).zip(&fleet.firmware) {
-            let Some((product, _)) = devices.product(&traits.product_key) else { continue };
-            package_ids.insert(traits.id.clone(), number);
-            packages.push(Package {
-                product,
-                module: devices.texts.number(&traits.module),
-                dest: devices.texts.number(&traits.version),
-                src: traits.src_version.as_ref().map(|v| devices.texts.number(v)),
-                status: if traits.need_to_verify { Verification::Unverified } else { Verification::Exempt },
-                verify_job: None,
-                created: UPLOADED,
-                modified: UPLOADED,
-                jobs: Vec::new(),
-                traits: traits.clone(),
-            });
-        }
+        let devices = Devices::new(fleet, seed);
         let faults = Faults { list_lag_ms: switches.list_lag_ms, ..Faults::default() };
-        Self {
+        let mut world = Self {
             seed,
             switches,
             faults,
             now: UPLOADED,
             devices,
-            packages,
-            package_ids,
+            packages: Vec::new(),
+            package_ids: BTreeMap::new(),
             jobs: Vec::new(),
             job_ids: BTreeMap::new(),
+            policies: Vec::new(),
+            name_lists: NameLists::default(),
+            started: false,
             events: BinaryHeap::new(),
             scheduled: 0,
             ids: Random::of([seed, JOB_IDS]),
+        };
+        for traits in &fleet.firmware {
+            world.add_package(traits.clone(), Notes::default());
         }
+        world
+    }
+
+    /// Adds a package; its product exists.
+    pub(super) fn add_package(&mut self, traits: fleet::Firmware, notes: Notes) {
+        let Some((product, _)) = self.devices.product(&traits.product_key) else { return };
+        let number = u32::try_from(self.packages.len()).unwrap_or(u32::MAX);
+        self.package_ids.insert(traits.id.clone(), number);
+        let texts = &mut self.devices.texts;
+        self.packages.push(Package {
+            product,
+            module: texts.number(&traits.module),
+            dest: texts.number(&traits.version),
+            src: traits.src_version.as_ref().map(|v| texts.number(v)),
+            status: if traits.need_to_verify { Verification::Unverified } else { Verification::Exempt },
+            verify_job: None,
+            created: self.now,
+            modified: self.now,
+            jobs: Vec::new(),
+            traits,
+            notes,
+        });
     }
 
     pub(super) fn job(&self, job: u32) -> Option<&Job> {
@@ -143,6 +172,11 @@ impl World {
 
     /// Moves the fleet clock on, and with it everything that is due. A clock that goes back is ignored.
     pub(super) fn advance(&mut self, fleet_ms: i64) {
+        if !self.started {
+            self.started = true;
+            self.now = self.now.max(fleet_ms);
+            self.schedule_fleet();
+        }
         while let Some(Reverse((at, _, _))) = self.events.peek()
             && *at <= fleet_ms
         {
@@ -154,34 +188,41 @@ impl World {
         self.now = self.now.max(fleet_ms);
     }
 
-    /// Devices that ALL and GRAY choose from: they have the module, match the sources, and are elsewhere than at the
-    /// destination.
-    pub(super) fn eligible(&self, package: &Package, sources: &[u32], any_source: bool) -> Vec<DeviceId> {
+    /// Devices that ALL, GRAY and GROUP choose from: they are there, have the module, are at one of the sources (none
+    /// given: at any) and not at the destination.
+    pub(super) fn eligible(&self, package: &Package, group: Option<u32>, sources: Option<&[u32]>) -> Vec<DeviceId> {
         let Some(product) = self.devices.products.get(package.product) else { return Vec::new() };
         let include_busy = self.switches.busy_devices == BusyDevices::Included;
         let fits = |id: &DeviceId| {
-            self.has_module(*id, package)
-                && self.devices.get(*id).is_some_and(|d| {
-                    d.version != package.dest
-                        && (any_source || sources.contains(&d.version))
-                        && (include_busy || d.open.is_none())
-                })
+            self.matches(*id, package, group, sources)
+                && (include_busy || self.devices.slots(*id).all(|(_, slot)| slot.open.is_none()))
         };
         product.devices.clone().filter(fits).collect()
     }
 
+    /// Whether a device is one of those.
+    pub(super) fn matches(&self, id: DeviceId, package: &Package, group: Option<u32>, sources: Option<&[u32]>) -> bool {
+        self.devices.get(id).is_some_and(|d| d.joined)
+            && self.devices.slot(id, package.module).is_some_and(|slot| {
+                slot.version != package.dest
+                    && package.src.is_none_or(|src| slot.version == src)
+                    && sources.is_none_or(|sources| sources.contains(&slot.version))
+            })
+            && group.is_none_or(|group| self.devices.group(id).is_some_and(|g| g.member_of.contains(&group)))
+    }
+
     /// Whether a device has a package's module.
     pub(super) fn has_module(&self, device: DeviceId, package: &Package) -> bool {
-        self.devices.group(device).is_some_and(|g| g.module == package.module)
+        self.devices.slot(device, package.module).is_some()
     }
 
     /// Makes a job; its tasks are created now or, with the switch, over time. Returns its number.
     pub(super) fn create_job(&mut self, package: u32, policy: Policy, targets: Vec<DeviceId>, wall: i64) -> u32 {
         let number = u32::try_from(self.jobs.len()).unwrap_or(u32::MAX);
-        let kind = if policy.verify { "01" } else { "02" };
+        let kind = if policy.verify() { "01" } else { "02" };
         let id = format!("{}{kind}{number:04}", self.ids.text(20));
         let planned = policy.schedule.is_some();
-        let (verify, start, finish) = (policy.verify, policy.schedule, policy.schedule_finish);
+        let (kind, start, finish) = (policy.kind, policy.schedule, policy.schedule_finish);
         self.job_ids.insert(id.clone(), number);
         self.jobs.push(Job {
             id,
@@ -200,11 +241,13 @@ impl World {
             late: std::collections::VecDeque::new(),
             pushing: false,
             window: (0, 0),
+            pretence: Default::default(),
+            covered: Default::default(),
         });
         let now = self.now;
         if let Some(package) = self.package_mut(package) {
             package.jobs.push(number);
-            if verify {
+            if kind == Kind::Verify {
                 (package.status, package.verify_job, package.modified) = (Verification::Verifying, Some(number), now);
             }
         }
@@ -214,6 +257,9 @@ impl World {
         if let Some(finish) = finish {
             self.schedule(finish, Event::Finish { job: number });
         }
+        if matches!(kind, Kind::Dynamic(_)) {
+            self.policies.push(number);
+        }
         self.begin_creation(number);
         number
     }
@@ -221,29 +267,49 @@ impl World {
     /// Creates the task of one more target.
     pub(super) fn create_task(&mut self, number: u32) {
         let Some(job) = self.job_mut(number) else { return };
-        let Some(device_id) = job.pending.pop_front() else { return };
-        let (overwrites, confirm) = (job.policy.overwrite || job.policy.multi_module, job.policy.need_confirm);
-        let Some(device) = self.devices.get(device_id) else { return };
-        let (src, open) = (device.version, device.open);
-        if let Some((other, task)) = open {
-            let status = self.job(other).and_then(|j| j.tasks.get(task)).map(|t| t.status);
-            if !overwrites || status == Some(TaskStatus::InProgress) {
-                let task = Task::new(device_id, src, TaskStatus::Failed, Reason::Busy, self.now);
-                if let Some(job) = self.job_mut(number) {
-                    job.failures.conflict += 1;
-                    job.tasks.push(task);
-                }
-                return;
-            }
-            self.set_status(other, task, TaskStatus::Canceled, Reason::Overwritten);
+        let Some(device) = job.pending.pop_front() else { return };
+        let (confirm, timeout) = (job.policy.need_confirm, job.policy.timeout_minutes.unwrap_or(0));
+        let Some(module) = self.job(number).and_then(|j| self.package(j.firmware)).map(|p| p.module) else { return };
+        let Some(src) = self.devices.slot(device, module).map(|slot| slot.version) else { return };
+        let (status, reason) = match (self.make_way(number, device, module), confirm) {
+            (false, _) => (TaskStatus::Failed, Reason::Busy),
+            (true, true) => (TaskStatus::Confirm, Reason::None),
+            (true, false) => (TaskStatus::Queued, Reason::None),
+        };
+        let mut task = Task::new(device, src, status, reason, self.now);
+        task.timeout_minutes = timeout;
+        let Some(job) = self.job_mut(number) else { return };
+        if job.policy.dynamic() {
+            job.covered.insert((device, src));
         }
-        let status = if confirm { TaskStatus::Confirm } else { TaskStatus::Queued };
-        let task = Task::new(device_id, src, status, Reason::None, self.now);
-        if let Some(job) = self.job_mut(number) {
-            let task = job.tasks.push(task);
-            if let Some(device) = self.devices.get_mut(device_id) {
-                device.open = Some((number, task));
-            }
+        let task = job.tasks.push(task);
+        if status == TaskStatus::Failed {
+            job.failures.conflict += 1;
+        } else if let Some(slot) = self.devices.slot_mut(device, module) {
+            slot.open = Some((number, task));
+        }
+    }
+
+    /// Frees a device for a job's task by displacing others, where the job may; false: the device stays busy.
+    pub(super) fn make_way(&mut self, number: u32, device: DeviceId, module: u32) -> bool {
+        let Some(policy) = self.job(number).map(|job| &job.policy) else { return false };
+        // Modules of their own do not get into each other's way; and within one, the later job always wins.
+        let (overwrites, only) = (policy.overwrite || policy.multi_module, policy.multi_module.then_some(module));
+        let concerns = move |module: u32| only.is_none_or(|only| only == module);
+        let stays = |open: Option<TaskOf>| {
+            let status = open.and_then(|(job, task)| Some(self.job(job)?.tasks.get(task)?.status));
+            status.is_some_and(|status| !overwrites || status == TaskStatus::InProgress)
+        };
+        if self.devices.slots(device).any(|(module, slot)| concerns(module) && stays(slot.open)) {
+            return false;
+        }
+        loop {
+            let open = {
+                let mut slots = self.devices.slots(device).filter(|(module, _)| concerns(*module));
+                slots.find_map(|(_, slot)| slot.open)
+            };
+            let Some((job, task)) = open else { return true };
+            self.set_status(job, task, TaskStatus::Canceled, Reason::Overwritten);
         }
     }
 
@@ -265,14 +331,14 @@ impl World {
                 _ => job.failures.failed += 1,
             }
         }
-        let (package_number, verify) = (job.firmware, job.policy.verify);
-        let dest = self.package(package_number).map(|p| p.dest);
-        if let Some(device) = self.devices.get_mut(device) {
-            if device.open == Some((number, task_number)) {
-                device.open = None;
+        let (package_number, verify) = (job.firmware, job.policy.verify());
+        let Some((module, dest)) = self.package(package_number).map(|p| (p.module, p.dest)) else { return };
+        if let Some(slot) = self.devices.slot_mut(device, module) {
+            if slot.open == Some((number, task_number)) {
+                slot.open = None;
             }
-            if let (TaskStatus::Succeeded, Some(dest)) = (status, dest) {
-                device.version = dest;
+            if status == TaskStatus::Succeeded {
+                slot.version = dest;
             }
         }
         if verify
@@ -283,17 +349,20 @@ impl World {
             (package.status, package.modified) = (Verification::Failed, now);
         }
         self.settle_job(number);
+        if status == TaskStatus::Succeeded {
+            self.cover(device, module);
+        }
     }
 
-    /// Ends a job that has nothing left to do.
+    /// Ends a job that has nothing left to do; a dynamic one never has.
     pub(super) fn settle_job(&mut self, number: u32) {
         let Some(job) = self.job(number) else { return };
-        if job.status.ended() || !job.pending.is_empty() || job.tasks.open() > 0 {
+        if job.status.ended() || job.policy.dynamic() || !job.pending.is_empty() || job.tasks.open() > 0 {
             return;
         }
         let count = |status| job.tasks.count(status);
         let all_cancelled = count(TaskStatus::Succeeded) + count(TaskStatus::Failed) == 0;
-        if self.switches.completion == Completion::Never && !all_cancelled && !job.policy.verify {
+        if self.switches.completion == Completion::Never && !all_cancelled && !job.policy.verify() {
             return;
         }
         let end = if all_cancelled { self.switches.cancelled_job } else { JobEnd::Completed };
@@ -309,15 +378,24 @@ impl World {
             JobEnd::Canceled => JobStatus::Canceled,
         };
         (job.ended, job.modified) = (Some(now), now);
-        let (verify, package) = (job.policy.verify, job.firmware);
-        let all_succeeded = job.tasks.count(TaskStatus::Succeeded) == job.tasks.len();
+        let (verify, package) = (job.policy.verify(), job.firmware);
+        let count = |status| job.tasks.count(status);
+        let verdict = if count(TaskStatus::Succeeded) == job.tasks.len() {
+            Verification::Verified
+        } else if count(TaskStatus::Canceled) > 0 && count(TaskStatus::Failed) == 0 {
+            match self.switches.verify_cancelled {
+                VerifyCancelled::Failed => Verification::Failed,
+                VerifyCancelled::Unverified => Verification::Unverified,
+            }
+        } else {
+            Verification::Failed
+        };
         if verify
             && let Some(package) = self.package_mut(package)
             && package.verify_job == Some(number)
             && package.status == Verification::Verifying
         {
-            package.status = if all_succeeded { Verification::Verified } else { Verification::Failed };
-            package.modified = now;
+            (package.status, package.modified) = (verdict, now);
         }
     }
 

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::*;
 use crate::cloud::{Edition, Fleet};
-use crate::ota::sign::{canonical_query, encode, signature, string_to_sign};
+use crate::ota::sign::v1::{signature, string_to_sign};
+use crate::ota::sign::{canonical_query, encode};
 
 const FLEET: &str = r#"
 accounts: [{accessKeyId: key, accessKeySecret: secret}]
@@ -23,8 +24,12 @@ struct Running {
 
 impl Running {
     async fn start() -> Self {
+        Self::with(FLEET).await
+    }
+
+    async fn with(fleet: &str) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let fleet = Fleet::parse(FLEET).unwrap();
+        let fleet = Fleet::parse(fleet).unwrap();
         let cloud = Cloud::new(&fleet, 1, Edition::Current, fleet.switches.clone());
         let server = Server::new(cloud, 1.0);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -141,6 +146,10 @@ async fn gateway_refusals_and_throttle_hints_are_http_errors() {
     let mut running = Running::start().await;
     let answer = running.http.post(format!("{}/", running.base)).send().await.unwrap();
     assert_eq!(answer.status(), 400);
+    assert_eq!(answer.headers().get("content-type").unwrap(), "text/xml;charset=utf-8", "the gateway's default");
+    let refusal = answer.text().await.unwrap();
+    assert!(refusal.contains("<Error><Code>MissingAccessKeyId</Code><HostId>"), "{refusal}");
+    let answer = running.http.post(format!("{}/?Format=json", running.base)).send().await.unwrap();
     let refusal: BTreeMap<String, String> = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
     assert_eq!(refusal.keys().collect::<Vec<_>>(), ["Code", "HostId", "Message", "RequestId"]);
     assert_eq!(running.http.put(format!("{}/", running.base)).send().await.unwrap().status(), 403);
@@ -168,6 +177,11 @@ async fn admin_refusals_say_what_is_wrong() {
         ("GET", "devices?productkey=pk", "", 400, "productkey: unknown"),
         ("PUT", "faults", r#"{"errorRate": 2}"#, 400, "errorRate: must be"),
         ("PUT", "faults", r#"{"error": 1}"#, 400, "unknown field"),
+        ("PUT", "switches", r#"{"pageShiftRate": 2}"#, 400, "pageShiftRate: must be"),
+        ("PUT", "switches", r#"{"tagsListed": 1}"#, 400, "invalid type"),
+        ("PUT", "switches", r#"{"tags": true}"#, 400, "unknown field"),
+        ("PUT", "jobs", r#"{"jobId": "x", "fields": {}}"#, 404, "jobId: no such"),
+        ("POST", "report", r#"{"productKey": "pk", "deviceName": "x", "version": "3"}"#, 404, "deviceName: no such"),
         ("POST", "advance", r#"{"minutes": -1}"#, 400, "minutes: must not"),
         ("POST", "advance", "{}", 400, "missing field"),
     ] {
@@ -219,4 +233,83 @@ async fn it_stops_when_told_and_finishes_what_is_under_way() {
     stop.send(()).unwrap();
     assert_eq!(calling.await.unwrap().unwrap(), 200);
     assert!(serving.await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn switches_and_reports_take_effect_while_it_runs() {
+    let mut running = Running::start().await;
+    let (status, switches) = running.admin("PUT", "switches", r#"{"tagsQueried": false, "listLagMs": 60000}"#).await;
+    assert_eq!((status, &switches["tagsQueried"], &switches["tagsListed"]), (200, &false.into(), &true.into()));
+    assert_eq!(running.admin("GET", "faults", "").await.1["listLagMs"], 60_000);
+    let made = running.call("POST", &CREATE, false).await.unwrap().text().await.unwrap();
+    let made: Value = serde_json::from_str(&made).unwrap();
+    let id = made["Data"]["JobId"].as_str().unwrap();
+    let pretence = json!({"jobId": id, "fields": {"JobDesc": "another"}}).to_string();
+    assert_eq!(running.admin("PUT", "jobs", &pretence).await.0, 200);
+    let shown = running.call("GET", &[("Action", "QueryOTAJob"), ("JobId", id)], false).await.unwrap();
+    assert!(shown.text().await.unwrap().contains(r#""JobDesc":"another""#));
+    let list = [("Action", "ListOTAJobByFirmware"), ("FirmwareId", "fw"), ("CurrentPage", "1"), ("PageSize", "9")];
+    let answer = running.call("GET", &list, false).await.unwrap().text().await.unwrap();
+    assert!(answer.contains(r#""Total":0"#), "{answer}");
+    let report = r#"{"productKey": "pk", "deviceName": "d3", "version": "9"}"#;
+    assert_eq!(running.admin("POST", "report", report).await.0, 200);
+    assert_eq!(running.admin("GET", "devices?productKey=pk", "").await.1["versions"]["default"]["9"], 1);
+}
+
+#[tokio::test]
+async fn a_list_of_names_is_uploaded_and_used() {
+    let mut running = Running::start().await;
+    let generate = [("Action", "GenerateDeviceNameListURL")];
+    let form: Value =
+        serde_json::from_str(&running.call("POST", &generate, false).await.unwrap().text().await.unwrap()).unwrap();
+    let field = |name: &str| form["Data"][name].as_str().unwrap().to_owned();
+    assert_eq!(field("Host"), format!("{}/_oss", running.base));
+    let mut body = String::new();
+    for (name, value) in [
+        ("key", field("Key")),
+        ("policy", field("Policy")),
+        ("OSSAccessKeyId", field("AccessKeyId")),
+        ("success_action_status", "200".to_owned()),
+        ("signature", field("Signature")),
+    ] {
+        body += &format!("--frontier\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+    }
+    body += "--frontier\r\nContent-Disposition: form-data; name=\"file\"; filename=\"names.csv\"\r\n";
+    body += "Content-Type: text/csv\r\n\r\nd3\r\nd7\n\r\n--frontier--\r\n";
+    let post = |body: String| {
+        let request = running.http.post(field("Host"));
+        request.header("content-type", "multipart/form-data; boundary=frontier").body(body).send()
+    };
+    let forged = post(body.replace(&field("Signature"), "x")).await.unwrap();
+    assert_eq!(forged.status(), 403);
+    assert!(forged.text().await.unwrap().contains("<Code>SignatureDoesNotMatch</Code>"));
+    assert_eq!(post(body.clone()).await.unwrap().status(), 200);
+    let url = field("FileUrl");
+    let create = [
+        ("Action", "CreateOTAStaticUpgradeJob"),
+        ("FirmwareId", "fw"),
+        ("ProductKey", "pk"),
+        ("TargetSelection", "SPECIFIC"),
+        ("DnListFileUrl", url.as_str()),
+    ];
+    let created = running.call("POST", &create, true).await.unwrap().text().await.unwrap();
+    assert!(created.contains(r#""Success":true"#), "{created}");
+    assert_eq!(running.admin("GET", "jobs", "").await.1[0]["counts"]["QUEUED"], 2);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_ahead_shows_on_every_answer_and_rules_the_gateway() {
+    let near = Running::with(&format!("{FLEET}switches: {{clockAheadSeconds: 600}}\n")).await;
+    let far = Running::with(&format!("{FLEET}switches: {{clockAheadSeconds: -1200}}\n")).await;
+    for (mut running, ahead, status) in [(near, 600, 200), (far, -1200, 400)] {
+        let answer = running.call("POST", &CREATE, false).await.unwrap();
+        assert_eq!(answer.status(), status);
+        let header = |name: &str| answer.headers().get(name).unwrap().to_str().unwrap();
+        let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(header("date")).unwrap();
+        let now: Timestamp = header("x-fota-now").parse().unwrap();
+        for shown in [date, now] {
+            let off = shown.as_second() - clock::wall().as_second() - ahead;
+            assert!(off.abs() < 60, "{shown} {off}");
+        }
+    }
 }

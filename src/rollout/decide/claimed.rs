@@ -6,6 +6,7 @@
 //! is not there.
 
 use super::*;
+use crate::rollout::owner;
 
 /// After this by the cloud's clock a create is not repeated any more: well before its timestamp expires, and before the
 /// gateway may forget its nonce.
@@ -60,7 +61,7 @@ impl<'a> Draft<'a> {
         if self.status.phase == Some(Phase::Aborted) {
             return Err("the rollout was aborted");
         }
-        if self.status.revision.as_deref() != Some(&self.revision) {
+        if self.course() == Course::Superseded {
             return Err("the firmware changed");
         }
         let same = |a: &Account| a.sender() == claim::sender(&claim.call) && a.instance_id == claim.call.instance_id;
@@ -101,8 +102,14 @@ impl<'a> Draft<'a> {
 
     /// Records the job that carries the claim's tag.
     fn adopt(&mut self, claim: &Claim) -> Option<Decision> {
-        let found = self.observed.lookup.found.first()?;
-        absorb::record(&mut self.status, &found.id, found.utc_create, None);
+        // Those that are known are too many, and being cancelled.
+        let known: Vec<String> = owner::known(&self.status).map(str::to_owned).collect();
+        let mut all = self.observed.lookup.found.iter().filter(|f| known.iter().all(|id| id != f.id.as_str()));
+        let oldest = all.next()?;
+        absorb::record(&mut self.status, &oldest.id, oldest.utc_create, None);
+        for other in all.filter(|f| f.live) {
+            self.note_duplicate(&other.id, &claim.stage);
+        }
         Some(wait("JobStarted", format!("the job of stage {} was found by its tag", claim.stage)))
     }
 

@@ -1,11 +1,22 @@
 //! Runs that are given up: replaced by other firmware, failed, or deleted. Their pending tasks are cancelled first.
 
 use super::*;
+use crate::api::condition;
+use crate::rollout::owner;
+
+/// The condition that says since when a deletion cannot reach the cloud.
+const UNUSABLE: &str = "AccountUnusable";
+/// So long it may last before the jobs are named.
+const HELD_UP_LONG: SignedDuration = SignedDuration::from_mins(10);
+/// Jobs that are named in one message.
+const NAMED: usize = 16;
 
 impl<'a> Draft<'a> {
     /// Another firmware than the run's: its pending tasks are cancelled, then the new run begins.
     pub(super) fn supersede(&mut self) -> Decision {
-        match self.drain(None, Pending::All) {
+        // A policy that stands goes on until the new firmware has its own: its tasks are not the old run's leftovers.
+        let leftovers = self.status.stages.iter().filter(|s| !stage::stands(s));
+        match self.drained_of(leftovers, Pending::All) {
             Drain::Wait => {
                 wait("Superseding", "the firmware changed: the pending tasks of the old run are being cancelled")
             }
@@ -21,6 +32,10 @@ impl<'a> Draft<'a> {
                 let updated = self.status.progress.as_ref().map_or(0, |p| p.ledger.at_target);
                 self.begin();
                 let Some(last) = back else {
+                    self.obey();
+                    if self.status.phase == Some(Phase::Aborted) {
+                        return self.aborted();
+                    }
                     let decision = self.launch();
                     self.show_phase();
                     return decision;
@@ -56,6 +71,9 @@ impl<'a> Draft<'a> {
 
     /// A run that stays as it is once its pending tasks are cancelled.
     fn stopped(&self, situation: Situation) -> Decision {
+        if let Some(act) = self.end_policies(false) {
+            return (act, situation);
+        }
         match self.drain(None, Pending::All) {
             Drain::Cancel(id) => (Act::Cancel(id, Pending::All), situation),
             Drain::Wait | Drain::Done => (Act::Wait, situation),
@@ -68,23 +86,37 @@ impl<'a> Draft<'a> {
         }
         let orphan = self.rollout.metadata.annotations.iter().flatten().any(|(key, _)| key == ORPHAN)
             || self.rollout.spec.deletion_policy == Some(DeletionPolicy::Orphan);
-        let jobs = self.status.stages.iter().any(|s| !s.jobs.is_empty());
+        let jobs = self.has_duplicates()
+            || !self.status.standing.is_empty()
+            || self.status.stages.iter().any(|s| !s.jobs.is_empty());
         if orphan || (self.status.claim.is_none() && !jobs) {
             return (Act::Release, Situation::waiting("Deleting", "nothing is left to cancel"));
         }
-        if let Some(Err(trouble)) = &self.observed.account {
-            let because = format!(
-                "{}; pending tasks cannot be cancelled without it: mend it, or set the annotation {ORPHAN} to leave \
-                 the jobs as they are",
-                trouble.message
-            );
-            return stall(trouble.reason, because);
+        let held_up = match (&self.observed.account, &self.observed.trouble) {
+            (Some(Err(trouble)), _) => Some(self.held_up(trouble)),
+            (_, Some(trouble)) if trouble.stalled => Some(self.held_up(trouble)),
+            _ => {
+                self.status.conditions.retain(|c| c.kind != UNUSABLE);
+                None
+            }
+        };
+        if let Some(decision) = held_up {
+            return decision;
         }
         if let Some(claim) = self.status.claim.clone() {
             // Looked for, never repeated: nothing new is created for what is being deleted.
             return self.resolve(&claim);
         }
+        if let Some(act) = self.end_policies(true) {
+            return (act, Situation::waiting("Deleting", "the standing policy is being cancelled"));
+        }
+        if let Some(decision) = self.retire() {
+            return decision;
+        }
         match self.drain(None, Pending::All) {
+            Drain::Done if self.has_duplicates() => {
+                self.unread("Deleting", "pending tasks of jobs that there should not be are being cancelled".to_owned())
+            }
             Drain::Done => (Act::Release, Situation::waiting("Deleting", "every pending task is cancelled")),
             Drain::Cancel(id) => {
                 (Act::Cancel(id, Pending::All), Situation::waiting("Deleting", "pending tasks are being cancelled"))
@@ -93,11 +125,49 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// A deletion that cannot go on without a person. Since when is kept in a condition of its own: what has lasted is told
+    /// again, with the jobs that it is about.
+    fn held_up(&mut self, trouble: &Trouble) -> Decision {
+        let (generation, message) = (self.rollout.metadata.generation, Some(trouble.message.clone()));
+        story::remark(&mut self.status, UNUSABLE, trouble.reason, message, generation, self.now);
+        let since = condition::find(&self.status.conditions, UNUSABLE).map_or(self.now, |c| c.last_transition_time.0);
+        if self.now.duration_since(since) < HELD_UP_LONG {
+            let because = format!(
+                "{}; pending tasks cannot be cancelled without it: mend it, or set the annotation {ORPHAN} to leave \
+                 the jobs as they are",
+                trouble.message
+            );
+            return stall(trouble.reason, because);
+        }
+        let mut ids: Vec<&str> = owner::own(&self.status).take(NAMED + 1).collect();
+        if ids.len() > NAMED {
+            ids.truncate(NAMED);
+            ids.push("and more");
+        }
+        let claim = self.status.claim.as_ref().map(|c| format!("; and perhaps a job with tag {TAG_KEY}={}", c.token));
+        let because = format!(
+            "for 10 minutes the jobs of this rollout cannot be cancelled: {}{}. {}. Mend that, or annotate it with \
+             {ORPHAN}=<any word> to let it go and leave them as they are",
+            ids.join(", "),
+            claim.unwrap_or_default(),
+            bounded(&trouble.message, 256)
+        );
+        stall("CredentialsGone", because)
+    }
+
     /// Whether the jobs of one stage (or of all) have tasks left to cancel.
     pub(super) fn drain(&self, only: Option<&str>, pending: Pending) -> Drain {
+        self.drained_of(self.status.stages.iter().filter(|s| only.is_none_or(|name| s.name == name)), pending)
+    }
+
+    /// Whether the jobs of these stages have tasks left to cancel.
+    fn drained_of<'b>(&self, stages: impl Iterator<Item = &'b StageStatus>, pending: Pending) -> Drain {
         let mut drain = Drain::Done;
-        for entry in self.status.stages.iter().filter(|s| only.is_none_or(|name| s.name == name)) {
+        for entry in stages {
             for job in &entry.jobs {
+                if job.gone {
+                    continue;
+                }
                 let id = JobId::new(job.id.clone());
                 let Some(reading) = self.observed.jobs.get(&id) else {
                     // What is not pending any more never becomes so again by itself.
@@ -106,23 +176,26 @@ impl<'a> Draft<'a> {
                     }
                     continue;
                 };
-                if reading.job.is_none() {
-                    continue;
+                match self.drained(&id, reading, pending) {
+                    Drain::Done => {}
+                    Drain::Wait => drain = Drain::Wait,
+                    cancel @ Drain::Cancel(_) => return cancel,
                 }
-                let left = pending.count(&reading.counts);
-                // A total that may still grow hides tasks that are yet to appear.
-                if left == 0 && reading.consistent && reading.settled && reading.is_after_cancel() {
-                    continue;
-                }
-                let sent_lately = reading
-                    .cancel_sent
-                    .is_some_and(|at| !reading.is_after_cancel() || self.now.duration_since(at) < CANCEL_AGAIN);
-                if left > 0 && !sent_lately {
-                    return Drain::Cancel(id);
-                }
-                drain = Drain::Wait;
             }
         }
         drain
+    }
+
+    /// Whether one job has tasks left to cancel.
+    pub(super) fn drained(&self, id: &JobId, reading: &JobReading, pending: Pending) -> Drain {
+        if reading.job.is_none() {
+            return Drain::Done;
+        }
+        let left = pending.count(&reading.counts);
+        // A total that may still grow hides tasks that are yet to appear.
+        if left == 0 && reading.consistent && reading.settled && reading.is_after_cancel() {
+            return Drain::Done;
+        }
+        if left > 0 && !reading.cancelled_lately(self.now) { Drain::Cancel(id.clone()) } else { Drain::Wait }
     }
 }

@@ -3,38 +3,46 @@
 //! One decision is one [`Step`]: at most one effect, the status that goes with it, and why. What the effect then did is
 //! folded into the status by `absorb`; the next decision starts from there.
 
+mod adopting;
+mod changed;
 mod claimed;
 mod leaving;
+mod policy;
 mod retrying;
 mod running;
 mod starting;
+mod tagged;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::rollout::DeletionPolicy;
+use crate::api::rollout::{DeletionPolicy, OnExternalChange};
 use crate::api::status::{
-    Claim, Effective, FirmwareRolloutStatus, JobStatus, LastCompleted, Ledger, Phase, Progress, RetryList, StageKind,
-    StageState, StageStatus,
+    Claim, Duplicate, Effective, EffectiveStage, FirmwareRolloutStatus, JobStatus, JobView, LastCompleted, Ledger,
+    Phase, Progress, RetryList, StageKind, StageState, StageStatus, StandingPolicy,
 };
-use crate::api::{ABORT, ADOPT, FINALIZER, FirmwareRollout, ORPHAN, Percent, RETRY, Replay, Span, TAG_KEY, Time};
+use crate::api::{
+    ABORT, ADOPT, FINALIZER, FirmwareRollout, ORPHAN, Percent, RESUME, RETRY, Replay, Span, TAG_KEY, Time,
+};
 use crate::ota::Request;
 use crate::ota::firmware::{Firmware, FirmwareStatus};
 use crate::ota::id::JobId;
+use crate::ota::job::JobStatus as CloudStatus;
 
 use super::command::{self, Command};
+use super::course::{self, Course};
+use super::edits::{self, Edit};
+use super::external::{self, Change};
 use super::gate::{self, GateInput, Verdict};
 use super::observed::{Account, JobReading, Observed, RunLedger, Ticket, Trouble, spell, view};
 use super::percent::{self, GrayJob, Plan};
-use super::stage::{self, Stage};
-use super::story::{Situation, tell};
-use super::{absorb, claim, effective, firmware, retry, revision};
+use super::stage::{self, Stage, Target};
+use super::story::{self, Situation, bounded, tell};
+use super::{absorb, bounds, claim, effective, firmware, preflight, retry, revision};
 
 /// Largest difference to the cloud's clock under which a claim may be made.
 pub const MAX_SKEW: SignedDuration = SignedDuration::from_secs(60);
 /// After this by the cloud's clock no copy of a create is accepted any more: the timestamp window and a margin.
 pub const EPOCH_EXPIRY: SignedDuration = SignedDuration::from_secs(16 * 60);
-/// A cancel that shows no effect after this long is sent again.
-const CANCEL_AGAIN: SignedDuration = SignedDuration::from_secs(3);
 
 /// At most one effect.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +59,8 @@ pub enum Act {
     Replay(Box<Request>),
     /// Use up the ticket and write the status without its claim: nothing was or will be sent.
     Withdraw,
+    /// Cancel a dynamic job: it gives no device a task any more. Its tasks stay.
+    EndPolicy(JobId),
     /// Cancel a job's tasks in these states.
     Cancel(JobId, Pending),
     /// Remove our finalizer.
@@ -91,20 +101,33 @@ pub struct Step {
 pub fn decide(rollout: &FirmwareRollout, observed: &Observed, now: Timestamp) -> Step {
     let mut draft = Draft::new(rollout, observed, now);
     let (act, situation) = if rollout.metadata.deletion_timestamp.is_some() {
+        draft.note_tagged();
         draft.deletion()
     } else if !has_finalizer(rollout) {
         (Act::AddFinalizer, Situation::waiting("Starting", "the rollout was accepted"))
     } else {
         match draft.broken() {
-            Some(decision) => decision,
+            Some(decision) => {
+                draft.status = rollout.status.clone().unwrap_or_default();
+                decision
+            }
             None => {
+                draft.note_tagged();
+                let course = draft.course();
                 draft.obey();
-                draft.run()
+                // What a command ended is written down before it is left.
+                if course == Course::Queued && draft.course() == Course::Superseded { left() } else { draft.run() }
             }
         }
     };
+    // Whatever else it waits for.
+    let act = match act {
+        Act::Wait => draft.cancel_besides().unwrap_or(Act::Wait),
+        act => act,
+    };
     let because = situation.because.clone();
     tell(&mut draft.status, &situation, rollout.metadata.generation, now);
+    draft.tell_of_edits();
     Step { act, status: draft.status, because }
 }
 
@@ -121,6 +144,10 @@ fn wait(reason: &'static str, because: impl Into<String>) -> Decision {
 
 fn stall(reason: &'static str, because: impl Into<String>) -> Decision {
     (Act::Wait, Situation::stalled(reason, because))
+}
+
+fn left() -> Decision {
+    wait("Superseding", "the run has ended; the firmware that waited for it comes next")
 }
 
 fn troubled(trouble: &Trouble) -> Decision {
@@ -143,6 +170,9 @@ struct Draft<'a> {
     rollout: &'a FirmwareRollout,
     observed: &'a Observed,
     now: Timestamp,
+    /// What the spec says.
+    declared: Vec<Stage>,
+    /// The plan in force: of a run that other firmware waits for, what it was started with.
     plan: Vec<Stage>,
     revision: String,
     status: FirmwareRolloutStatus,
@@ -152,13 +182,15 @@ struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     fn new(rollout: &'a FirmwareRollout, observed: &'a Observed, now: Timestamp) -> Self {
+        let status = rollout.status.clone().unwrap_or_default();
         let mut draft = Self {
             rollout,
             observed,
             now,
-            plan: stage::plan(&rollout.spec),
+            declared: stage::plan(&rollout.spec),
+            plan: course::plan(&rollout.spec, &status),
             revision: revision::of_spec(&rollout.spec),
-            status: rollout.status.clone().unwrap_or_default(),
+            status,
             absolved: false,
         };
         draft.status.observed_generation = rollout.metadata.generation;
@@ -169,6 +201,11 @@ impl<'a> Draft<'a> {
 
     fn generation(&self) -> i64 {
         self.rollout.metadata.generation.unwrap_or(0)
+    }
+
+    /// How the run stands to the spec by now.
+    fn course(&self) -> Course {
+        course::of(&self.rollout.spec, &self.status)
     }
 
     fn suspended(&self) -> bool {
@@ -195,9 +232,14 @@ impl<'a> Draft<'a> {
             let Some(value) = command.fresh(self.rollout, &self.status) else { continue };
             let unresolved = self.status.claim.clone();
             match command {
-                Command::Resume => self.status.paused = false,
+                Command::Resume => {
+                    self.status.paused = false;
+                    self.accept_as_asked();
+                }
                 Command::Pause => self.status.paused = true,
                 Command::Abort if stage::reverted(&self.status) => {}
+                // Kept for the run that begins: it is what a person wants stopped by now.
+                Command::Abort if self.course() == Course::Superseded => continue,
                 Command::Abort => {
                     if self.status.run == 0 {
                         self.begin();
@@ -207,47 +249,94 @@ impl<'a> Draft<'a> {
                 // Kept until it can be said what became of the create.
                 Command::Retry if unresolved.as_ref().is_some_and(|claim| !self.is_over(claim)) => continue,
                 Command::Retry if unresolved.is_some() => self.absolved = true,
+                Command::Retry if self.retry_as_asked() => {}
+                // What is being left is not taken up again.
+                Command::Retry if self.course() == Course::Superseded => {}
                 Command::Retry if self.status.phase.is_some_and(Phase::is_given_up) => command::renew(&mut self.status),
-                Command::Retry => self.status.stages.iter_mut().for_each(|s| s.refusal = None),
-                Command::Adopt if unresolved.as_ref().is_some_and(|claim| claim.sent) => {
-                    absorb::record(&mut self.status, &JobId::new(value.clone()), None, None);
+                Command::Retry => {
+                    self.let_be();
+                    self.status.stages.iter_mut().for_each(|s| s.refusal = None);
                 }
-                Command::Adopt => {}
+                Command::Adopt => match self.adopt_by_word(&value) {
+                    Some(obeyed) => self.status.adopt_refused = obeyed.err().map(|why| bounded(&why, 512)),
+                    None => continue,
+                },
             }
             self.status.handled.insert(command.name().to_owned(), value);
         }
     }
 
-    /// Settings as they apply now: gates of edited steps at once, and those of steps that an edit removed as they were.
+    /// Settings as they apply now. Those of a run that other firmware replaces, or waits for, stay as they were.
     fn show_effective(&mut self) {
-        let removed: Vec<_> = self
-            .status
-            .effective
-            .iter()
-            .flat_map(|e| &e.stages)
-            .filter(|s| self.plan.iter().all(|p| p.name != s.name))
-            .filter(|s| self.status.stages.iter().any(|st| st.name == s.name))
-            .cloned()
-            .collect();
+        let old = self.status.effective.take();
         let list_lag = match &self.observed.account {
             Some(Ok(account)) => Span::from_duration(account.list_lag),
-            _ => {
-                self.status.effective.as_ref().map_or(Span::from_duration(effective::LIST_LAG), |e| e.list_lag.clone())
-            }
+            _ => old.as_ref().map_or(Span::from_duration(effective::LIST_LAG), |e| e.list_lag.clone()),
         };
-        let stages = self.plan.iter().map(|s| s.settings.clone()).chain(removed).take(24).collect();
-        self.status.effective = Some(Effective { list_lag, stages });
+        self.status.effective = Some(match (self.course(), old) {
+            (Course::Queued | Course::Superseded, Some(old)) => Effective { list_lag, ..old },
+            (_, old) => {
+                let old = old.map(|e| e.stages).unwrap_or_default();
+                let source_versions = self.rollout.spec.source_versions.clone().unwrap_or_default();
+                let stages = edits::settings(&self.declared, &old, &self.status.stages);
+                Effective { list_lag, source_versions, stages }
+            }
+        });
+    }
+
+    /// The settings in force of a stage.
+    fn settings(&self, name: &str) -> Option<&EffectiveStage> {
+        self.status.effective.iter().flat_map(|e| &e.stages).find(|s| s.name == name)
+    }
+
+    /// How what the spec says of a stage differs from what is in force.
+    fn edits(&self, name: &str) -> Vec<Edit> {
+        edits::of(self.declared.iter().find(|s| s.name == name), self.settings(name))
+    }
+
+    /// Such differences as fields of the spec, for a sentence.
+    fn fields(&self, name: &str, edits: &[Edit]) -> String {
+        let declared = self.declared.iter().find(|s| s.name == name);
+        edits.iter().map(|edit| edits::field(name, declared, *edit)).collect::<Vec<_>>().join(", ")
+    }
+
+    /// What of the spec does not apply to the run, beside where the rollout stands.
+    fn tell_of_edits(&mut self) {
+        let generation = self.rollout.metadata.generation;
+        let course = self.course();
+        let queued = (course == Course::Queued).then(|| {
+            let version = self.status.firmware.as_ref().map_or("the firmware under way", |f| f.version.as_str());
+            format!("the new firmware waits until the run of {version} has ended; supersede: Replace starts it now")
+        });
+        story::remark(&mut self.status, story::QUEUED, "NewFirmwareWaits", queued, generation, self.now);
+        let ignored = if course == Course::Own { edits::ignored(&self.declared, &self.status) } else { Vec::new() };
+        let ignored = (!ignored.is_empty()).then(|| {
+            format!("what has started stays as it was started; not applied: spec.{}", ignored.join(", spec."))
+        });
+        story::remark(&mut self.status, story::EDITS_IGNORED, "StageStarted", ignored, generation, self.now);
     }
 
     /// Takes the readings over into the status.
     fn show_readings(&mut self) {
+        let shown = bounds::shown(&self.status.stages);
         for entry in &mut self.status.stages {
             for job in &mut entry.jobs {
+                let (full, present) = (shown.contains(&job.id), job.attempt == entry.attempt);
+                let kept =
+                    |view: &JobView| if full { Some(view.clone()) } else { present.then(|| bounds::brief(view)) };
+                job.view = job.view.as_ref().and_then(kept);
                 let Some(reading) = self.observed.jobs.get(&JobId::new(job.id.clone())) else { continue };
                 if let Some(read) = &reading.job {
-                    job.view = Some(view(read));
+                    job.view = kept(&view(read));
+                    // Of a job that came without our claim only the cloud knows it.
+                    let drawn = || read.gray_percent.as_deref().and_then(|p| Percent::parse(p).ok());
+                    job.sent_percent = job.sent_percent.or_else(drawn);
                 }
-                if reading.job.is_some() {
+                job.gone = reading.job.is_none();
+                if job.gone {
+                    job.counts = Some(external::closed(job.counts.unwrap_or(reading.counts)));
+                    job.moving = 0;
+                } else {
                     job.counts = Some(reading.counts);
                     job.moving = reading.moving;
                     if reading.settled && reading.consistent {
@@ -258,7 +347,8 @@ impl<'a> Draft<'a> {
         }
         let gray = gray_jobs(&self.status.stages);
         let declared = self.status.stages.iter().filter_map(|s| s.percent).max();
-        let full = self.status.stages.iter().any(|s| s.kind == StageKind::Full && !s.jobs.is_empty());
+        let last = |kind| matches!(kind, StageKind::Full | StageKind::Dynamic);
+        let full = self.status.stages.iter().any(|s| last(s.kind) && !s.jobs.is_empty());
         let upgrades = self.status.stages.iter().filter(|s| s.kind != StageKind::Verify);
         let first = upgrades.flat_map(|s| &s.jobs).next().map(|job| job.id.clone());
         let same_run = |counted: &&RunLedger| first.as_deref() == Some(counted.first.as_str());
@@ -279,11 +369,15 @@ impl<'a> Draft<'a> {
         if let Some(claim) = self.status.claim.clone() {
             return self.resolve(&claim);
         }
-        let begun = self.status.run > 0;
-        if begun && self.status.revision.as_deref() != Some(&self.revision) {
+        if self.rollout.status.as_ref().is_some_and(|s| s.claim.is_some()) {
+            // The next claim takes another write than the one that ends this.
+            return wait("JobStarted", "the job of an unanswered create was adopted");
+        }
+        let course = self.course();
+        if course == Course::Superseded {
             return self.supersede();
         }
-        if !begun {
+        if self.status.run == 0 {
             self.begin();
         }
         match self.status.phase {
@@ -300,10 +394,22 @@ impl<'a> Draft<'a> {
             None => self.launch(),
         };
         self.show_phase();
+        if course == Course::Queued && self.course() == Course::Superseded {
+            // Its end is not what the spec declares.
+            return left();
+        }
         decision
     }
 
     fn begin(&mut self) {
+        self.keep_policy();
+        // Devices that are under way go on in them, and the new run may have the same package.
+        let live =
+            |job: &&JobStatus| job.view.as_ref().is_none_or(|v| !CloudStatus::from_text(&v.job_status).is_terminal());
+        let earlier: Vec<String> =
+            self.status.stages.iter().flat_map(|s| &s.jobs).filter(live).map(|j| j.id.clone()).collect();
+        self.beside(earlier);
+        self.status.adopt_refused = None;
         self.status.run += 1;
         self.status.revision = Some(self.revision.clone());
         self.status.phase = Some(Phase::Pending);
@@ -312,6 +418,9 @@ impl<'a> Draft<'a> {
         self.status.firmware = None;
         self.status.gate = None;
         self.status.progress = None;
+        self.status.effective = None;
+        self.plan = self.declared.clone();
+        self.show_effective();
     }
 
     fn show_phase(&mut self) {
@@ -326,8 +435,8 @@ impl<'a> Draft<'a> {
             Some(s) if s.state == StageState::Pending && self.status.stages.len() == 1 => Phase::Pending,
             Some(s) => match s.kind {
                 StageKind::Verify => Phase::Verifying,
-                StageKind::Percent | StageKind::Devices => Phase::Gray,
-                StageKind::Full => Phase::Full,
+                StageKind::Percent | StageKind::Devices | StageKind::Group => Phase::Gray,
+                StageKind::Full | StageKind::Dynamic => Phase::Full,
             },
         });
     }
@@ -389,7 +498,7 @@ impl<'a> Draft<'a> {
         self.set(index, state);
         self.edit(index, |s| {
             s.reason = reason.map(str::to_owned);
-            s.message = message.map(|m| super::story::bounded(&m, 512));
+            s.message = message.map(|m| bounded(&m, 512));
             s.ended_at = at.map(Time);
             s.refusal = None;
         });
@@ -406,9 +515,10 @@ impl<'a> Draft<'a> {
         let spec = &self.rollout.spec;
         match &self.observed.firmware {
             Some(Ok(firmware)) => {
+                let named = course::firmware(spec, &self.status);
                 let pinned = self.status.firmware.as_ref().is_none_or(|p| p.id == firmware.id.as_str());
                 // A reading of what an older spec named is no reading.
-                match firmware::choose(&spec.product_key, &spec.firmware, std::slice::from_ref(firmware)) {
+                match firmware::choose(&spec.product_key, &named, std::slice::from_ref(firmware)) {
                     Ok(chosen) if pinned => {
                         self.status.firmware = Some(firmware::pin(&chosen));
                         Ok(chosen)
@@ -426,7 +536,7 @@ impl<'a> Draft<'a> {
 struct Ended;
 
 /// The sum of two ledgers, class by class.
-pub(super) fn add(a: Ledger, b: &Ledger) -> Ledger {
+pub fn add(a: Ledger, b: &Ledger) -> Ledger {
     Ledger {
         at_target: a.at_target + b.at_target,
         in_progress: a.in_progress + b.in_progress,
@@ -444,7 +554,8 @@ pub(super) fn add(a: Ledger, b: &Ledger) -> Ledger {
 /// as many as the first attempt left, and at most as many as it pushed to itself.
 fn gray_jobs(stages: &[StageStatus]) -> Vec<GrayJob> {
     let mut all = Vec::new();
-    for entry in stages.iter().filter(|s| matches!(s.kind, StageKind::Percent | StageKind::Devices)) {
+    for entry in stages.iter().filter(|s| matches!(s.kind, StageKind::Percent | StageKind::Devices | StageKind::Group))
+    {
         let first = entry.jobs.iter().map(|j| j.attempt).min();
         let jobs = entry.jobs.iter().filter_map(|job| {
             let counts = job.counts?;

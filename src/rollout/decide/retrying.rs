@@ -37,6 +37,14 @@ impl<'a> Draft<'a> {
         if of.is_empty() {
             return Ok(Taken::Declared);
         }
+        if let Some(gone) = entry.jobs.iter().find(|j| j.gone && of.iter().any(|id| id.as_str() == j.id)) {
+            let because = format!(
+                "job {} of stage {name}'s earlier attempt is not known to the cloud any more, and with it the names of \
+                 the devices to retry: bring new firmware instead",
+                gone.id
+            );
+            return Ok(Taken::Nothing(stall("ExternalChange", because)));
+        }
         let Some(unfinished) = self.observed.unfinished.as_ref().filter(|u| u.of == of) else {
             let because = format!("the devices that stage {name} has to retry are being listed");
             return Ok(Taken::Nothing(self.unread("Counting", because)));
@@ -70,6 +78,10 @@ impl<'a> Draft<'a> {
                 return Ok(Taken::Nothing(stall("RetryTooLarge", because)));
             }
             (None, Some(devices)) => {
+                let parts = names.len().div_ceil(retry::NAMES_PER_JOB);
+                if let Err(because) = bounds::room(&self.status, &entry, parts, true) {
+                    return Ok(Taken::Nothing(stall("StatusFull", because)));
+                }
                 let until = unfinished.names.iter().filter_map(|(_, at)| *at).max().map(Time);
                 let attempt = entry.attempt;
                 self.edit(index, |s| s.retries.push(RetryList { attempt, devices, until }));
@@ -77,7 +89,8 @@ impl<'a> Draft<'a> {
         }
         let part = i32::try_from(retry::parts_done(&entry)).unwrap_or(i32::MAX).saturating_add(1);
         let devices = retry::part(&names, part);
-        let stage = Stage { kind: StageKind::Devices, percent: None, devices, ..next.clone() };
+        let target = Target { devices, ..Target::of(StageKind::Devices) };
+        let stage = Stage { target, ..next.clone() };
         Ok(Taken::Retried(Box::new(stage), part))
     }
 
@@ -87,7 +100,7 @@ impl<'a> Draft<'a> {
         if let Some(entry) = entry.filter(|s| retry::list(s).is_some()) {
             return retry::claimed_part(entry, claim.part, self.observed.unfinished.as_ref()).unwrap_or_default();
         }
-        self.plan.iter().find(|s| s.name == claim.stage).map(|s| s.devices.clone()).unwrap_or_default()
+        self.plan.iter().find(|s| s.name == claim.stage).map(|s| s.target.devices.clone()).unwrap_or_default()
     }
 
     /// The next part of an attempt that has not all its jobs yet.
@@ -96,7 +109,17 @@ impl<'a> Draft<'a> {
         if retry::parts_done(entry) >= retry::parts(entry) {
             return None;
         }
-        let next = self.plan.iter().find(|s| s.name == entry.name)?.clone();
+        let name = entry.name.clone();
+        // Every part of an attempt reaches its devices in the same way.
+        let edits: Vec<Edit> = self.edits(&name).into_iter().filter(|e| *e != Edit::Targets).collect();
+        let next = self.plan.iter().find(|s| s.name == name).filter(|_| edits.is_empty()).cloned();
+        let Some(next) = next else {
+            let because = format!(
+                "spec.{} was edited between two jobs of stage {name}: put it back, or annotate with {ABORT}, then {RETRY}",
+                self.fields(&name, &edits)
+            );
+            return Some(stall("EditedMeanwhile", because));
+        };
         self.start(&next, index).ok()
     }
 }

@@ -9,6 +9,9 @@ impl<'a> Draft<'a> {
         if kind == Some(StageKind::Verify) {
             return self.advance_verify(index);
         }
+        if let Some(decision) = self.changed(index) {
+            return decision;
+        }
         if let Some(decision) = self.next_part(index) {
             return decision;
         }
@@ -17,38 +20,29 @@ impl<'a> Draft<'a> {
             None => return self.unread("Counting", format!("the job of stage {name} is being read")),
         };
         let Some(entry) = self.status.stages.get(index).cloned() else { return self.launch() };
-        let all: Vec<Ledger> = readings.iter().map(|r| r.counts).collect();
+        let all: Vec<Ledger> = entry.jobs.iter().map(|j| j.counts.unwrap_or_default()).collect();
         let counts = retry::combined(&entry, &all);
         let settled = readings.iter().all(|r| r.consistent && r.settled);
         // An attempt that was given up ended its jobs itself.
         let present = |(job, reading): (&JobStatus, &'a JobReading)| (job.attempt == entry.attempt).then_some(reading);
         let readings: Vec<&JobReading> = entry.jobs.iter().zip(readings).filter_map(present).collect();
-        // Once it soaks, our own cancel of what is left over may end the job as cancelled.
-        let soaking = entry.state == StageState::Soaking;
-        if readings.iter().any(|r| r.job.is_none() || (r.is_cancelled() && !soaking)) {
-            return stall(
-                "ExternalChange",
-                format!(
-                    "the job of stage {name} was cancelled or removed outside of this rollout; nothing more is started"
-                ),
-            );
-        }
-        let Some(mut settings) = self.status.effective.iter().flat_map(|e| &e.stages).find(|s| s.name == name).cloned()
-        else {
+        let clock = readings.iter().map(|r| r.now).min();
+        let views = || external::present(&entry).filter_map(|j| j.view.as_ref());
+        let Some(mut settings) = self.settings(name).cloned() else {
             return stall("InvalidSpec", format!("stage {name} has no settings"));
         };
         // The rate that the job really has, also when an edit changed the declared one since.
-        if let Some(rate) = readings.iter().filter_map(|r| r.job.as_ref()?.maximum_per_minute).min() {
+        if let Some(rate) = views().filter_map(|v| v.maximum_per_minute).min() {
             settings.maximum_per_minute = i32::try_from(rate).unwrap_or(i32::MAX).max(1);
         }
-        let Some(now) = readings.iter().map(|r| r.now).min() else {
+        let Some(now) = clock else {
             return self.unread("Counting", format!("the job of stage {name} is being read"));
         };
         let input = GateInput {
             settings: &settings,
             counts,
             settled,
-            began: readings.iter().filter_map(|r| r.began()).min(),
+            began: views().filter_map(|v| v.utc_start_time.or(v.utc_schedule_time).or(v.utc_create)).min().map(|t| t.0),
             soaking_since: entry.soaking_since.map(|t| t.0),
             now,
         };
@@ -56,9 +50,20 @@ impl<'a> Draft<'a> {
         if input.settled {
             self.status.gate = Some(gate::status(&input, &judgement));
         }
+        if entry.kind == StageKind::Dynamic {
+            return self.stand(index, now, judgement.sample);
+        }
         match judgement.sample {
             Verdict::Fail { because } => self.fail(index, "GateFailed", because, now),
             Verdict::Stuck { because } => stall("GateUnreachable", because),
+            // Time alone changes nothing, and no device will.
+            Verdict::Hold { until: None, .. }
+                if input.settled
+                    && counts.open() + counts.queued == 0
+                    && let Some(decision) = self.cut_short(index) =>
+            {
+                decision
+            }
             Verdict::Hold { until, reason, because } => {
                 // Counts that are in motion say nothing against a soak that has begun.
                 if input.settled {
@@ -69,6 +74,7 @@ impl<'a> Draft<'a> {
                 let situation = Situation::waiting(reason, format!("stage {name} waits for {because}"));
                 (Act::Wait, self.doubt(situation).until(earliest).missing(judgement.missing))
             }
+            Verdict::Pass if let Some(decision) = self.made_up_for(index) => decision,
             Verdict::Pass => self.soak(index, &input, judgement.soak, judgement.missing),
         }
     }
@@ -104,6 +110,13 @@ impl<'a> Draft<'a> {
             match self.drain(Some(&name), Pending::Leftovers) {
                 Drain::Done => {}
                 Drain::Wait => return wait("Draining", because),
+                // Whoever sees the cancel's effect must know whose it is, also after a restart.
+                Drain::Cancel(_)
+                    if self.status.stages.get(index).is_some_and(|s| s.jobs.iter().any(|j| !j.drained)) =>
+                {
+                    self.edit(index, |s| s.jobs.iter_mut().for_each(|j| j.drained = true));
+                    return wait("Draining", because);
+                }
                 Drain::Cancel(id) => {
                     return (Act::Cancel(id, Pending::Leftovers), Situation::waiting("Draining", because));
                 }
@@ -124,17 +137,23 @@ impl<'a> Draft<'a> {
         });
         match self.firmware() {
             Err(decision) => *decision,
-            Ok(firmware) => match firmware.status {
-                FirmwareStatus::Verified => {
-                    self.end(index, StageState::Passed, None, None, clock);
-                    self.launch()
+            Ok(firmware) if firmware.status == FirmwareStatus::Verified => {
+                self.end(index, StageState::Passed, None, None, clock);
+                self.launch()
+            }
+            Ok(firmware) => {
+                // A verification that somebody cancelled may count as failed: no word on the package.
+                if let Some(decision) = self.changed(index) {
+                    return decision;
                 }
-                FirmwareStatus::VerifyFailed if over => {
+                if firmware.status == FirmwareStatus::VerifyFailed && over {
                     let because = "not every test device took the package; the cloud calls its verification failed";
-                    self.fail(index, "VerifyFailed", because.to_owned(), clock.unwrap_or(self.now))
+                    return self.fail(index, "VerifyFailed", because.to_owned(), clock.unwrap_or(self.now));
                 }
-                _ => (Act::Wait, self.doubt(Situation::waiting("Verifying", devices))),
-            },
+                let nothing_open = self.status.stages.get(index).is_some_and(external::is_over);
+                let cut_short = if nothing_open { self.cut_short(index) } else { None };
+                cut_short.unwrap_or_else(|| (Act::Wait, self.doubt(Situation::waiting("Verifying", devices))))
+            }
         }
     }
 
@@ -145,6 +164,11 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn is_last(&self, name: &str) -> bool {
-        self.plan.iter().position(|s| s.name == name).is_none_or(|at| at + 1 == self.plan.len())
+        let over = |entry: &StageStatus| StageStatus {
+            state: if entry.name == name { StageState::Passed } else { entry.state },
+            ..entry.clone()
+        };
+        let stages: Vec<_> = self.status.stages.iter().map(over).collect();
+        stage::next(&self.plan, &stages).is_none()
     }
 }

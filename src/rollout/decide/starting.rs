@@ -1,7 +1,14 @@
 //! The stage to start next: what it waits for, its share, its claim; and the run's end when none is left.
 
+use crate::rollout::call::{Source, call};
+
 use super::retrying::Taken;
 use super::*;
+
+/// Least time between a scheduled job's making and its start.
+const SCHEDULE_AHEAD: SignedDuration = SignedDuration::from_mins(5);
+/// Most time between them.
+const SCHEDULE_AT_MOST: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// What of a stage one claim takes.
 pub(super) struct Share {
@@ -16,7 +23,15 @@ impl<'a> Draft<'a> {
     pub(super) fn launch(&mut self) -> Decision {
         // Bounded by the plan's length: each turn ends a stage or returns.
         for _ in 0..=self.plan.len() {
-            let Some(next) = stage::next(&self.plan, &self.status.stages).cloned() else { return self.complete() };
+            if let Some(decision) = self.missing() {
+                return decision;
+            }
+            let Some(next) = stage::next(&self.plan, &self.status.stages).cloned() else {
+                return self.retire().unwrap_or_else(|| self.complete());
+            };
+            if let Some(decision) = self.unlike(&next) {
+                return decision;
+            }
             if self.status.phase == Some(Phase::Completed) {
                 // A step was added to a run that had completed: it goes on.
                 self.status.phase = Some(Phase::Pending);
@@ -29,6 +44,31 @@ impl<'a> Draft<'a> {
         stall("InvalidSpec", "the rollout's stages could not be ordered")
     }
 
+    /// A stage that is to be tried again, and that an edit removed: how to make its job is not known any more.
+    fn missing(&self) -> Option<Decision> {
+        let planned = |name: &str| self.plan.iter().any(|s| s.name == name);
+        let again = |s: &&StageStatus| s.state == StageState::Pending && s.attempt > 1 && !planned(&s.name);
+        let name = &self.status.stages.iter().find(again)?.name;
+        let because =
+            format!("stage {name} is to be tried again, but spec.{} was removed: put it back", edits::path(name));
+        Some(stall("StepRemoved", because))
+    }
+
+    /// A stage of a run that other firmware waits for, and that the spec does not have as it was: its job would be
+    /// another one.
+    fn unlike(&self, next: &Stage) -> Option<Decision> {
+        let edits = if self.course() == Course::Queued { self.edits(&next.name) } else { Vec::new() };
+        if edits.is_empty() {
+            return None;
+        }
+        let because = format!(
+            "the new firmware waits for this run (supersede: Queue), but spec.{} came with it, and stage {} of this run              is not known otherwise: put it back until this run has ended, set supersede: Replace, or annotate with              {ABORT}",
+            self.fields(&next.name, &edits),
+            next.name,
+        );
+        Some(stall("QueueBlocked", because))
+    }
+
     /// The entry of a stage that was reached.
     pub(super) fn reach(&mut self, next: &Stage) -> usize {
         if let Some(index) = self.status.stages.iter().position(|s| s.name == next.name) {
@@ -36,13 +76,13 @@ impl<'a> Draft<'a> {
         }
         self.status.stages.push(StageStatus {
             name: next.name.clone(),
-            kind: next.kind,
+            kind: next.target.kind,
             state: StageState::Pending,
             reason: None,
             message: None,
             attempt: 1,
             epoch: 0,
-            percent: next.percent,
+            percent: next.target.percent,
             soaking_since: None,
             ended_at: None,
             refusal: None,
@@ -57,7 +97,7 @@ impl<'a> Draft<'a> {
         // Until it is claimed, a stage is what the spec says now.
         self.edit(index, |s| {
             if s.jobs.is_empty() {
-                (s.kind, s.percent) = (next.kind, next.percent);
+                (s.kind, s.percent) = (next.target.kind, next.target.percent);
             }
         });
         if self.suspended() {
@@ -66,6 +106,10 @@ impl<'a> Draft<'a> {
         if let Some(rival) = &self.observed.rival {
             let because = format!("rollout {rival} runs jobs on the same product; it goes first");
             return Ok(wait("WaitingForRollout", because));
+        }
+        if self.has_duplicates() {
+            let because = "jobs that there should not be are being cancelled first: see status.duplicates";
+            return Ok(self.unread("CancellingDuplicates", because.to_owned()));
         }
         let account = match self.account() {
             Ok(account) => account.clone(),
@@ -78,10 +122,24 @@ impl<'a> Draft<'a> {
         if let Some(decision) = self.verification(next, index, &firmware)? {
             return Ok(decision);
         }
+        if let Some(decision) = self.untimely(next) {
+            return Ok(decision);
+        }
+        if let Some((reason, because)) = preflight::obstacle(&self.sources(), next, &account, &firmware) {
+            return Ok(stall(reason, because));
+        }
         let (next, share) = match self.taken(next, index)? {
             Taken::Nothing(decision) => return Ok(decision),
             Taken::Retried(stage, part) => (*stage, Share { part, percent: None }),
-            Taken::Declared => (next.clone(), Share { part: 1, percent: self.share(next, index)? }),
+            Taken::Declared => {
+                let share = Share { part: 1, percent: self.share(next, index)? };
+                if let Some(entry) = self.status.stages.get(index)
+                    && let Err(because) = bounds::room(&self.status, entry, 1, false)
+                {
+                    return Ok(stall("StatusFull", because));
+                }
+                (next.clone(), share)
+            }
         };
         if let Some(refusal) = self.status.stages.get(index).and_then(|s| s.refusal.clone())
             && refusal.generation == self.generation()
@@ -100,6 +158,9 @@ impl<'a> Draft<'a> {
             }
             Some(_) => {}
         }
+        if let Some(decision) = self.other_owner(&firmware, name) {
+            return Ok(decision);
+        }
         Ok(self.claim(&next, index, &firmware, &account, share))
     }
 
@@ -110,8 +171,8 @@ impl<'a> Draft<'a> {
         index: usize,
         firmware: &Firmware,
     ) -> Result<Option<Decision>, Ended> {
-        let verify = next.kind == StageKind::Verify;
-        let planned = self.plan.iter().any(|s| s.kind == StageKind::Verify);
+        let verify = next.target.kind == StageKind::Verify;
+        let planned = self.plan.iter().any(|s| s.target.kind == StageKind::Verify);
         let retried = self.status.stages.get(index).is_some_and(|s| s.attempt > 1);
         let failed = "the package's verification failed earlier: make a new package";
         match firmware.status {
@@ -143,7 +204,7 @@ impl<'a> Draft<'a> {
 
     /// The GrayPercent of a percent step.
     pub(super) fn share(&mut self, next: &Stage, index: usize) -> Result<Option<Percent>, Ended> {
-        let Some(share) = next.percent else { return Ok(None) };
+        let Some(share) = next.target.percent else { return Ok(None) };
         let before = self.status.stages.iter().take(index).filter_map(|s| s.percent).max();
         match percent::plan(share, before, &gray_jobs(&self.status.stages)) {
             Plan::Job(percent) => Ok(Some(percent)),
@@ -168,7 +229,16 @@ impl<'a> Draft<'a> {
         let uid = self.rollout.metadata.uid.clone().unwrap_or_default();
         let part = claim::Part { uid: &uid, run: self.status.run, stage: &next.name, attempt, part };
         let token = claim::token(&part);
-        let spec = &self.rollout.spec;
+        let source_versions = self.sources();
+        let source = Source {
+            product_key: &self.rollout.spec.product_key,
+            source_versions: &source_versions,
+            stage: next,
+            firmware_id: firmware.id.as_str(),
+            account,
+            token: &token,
+            percent,
+        };
         self.status.claim = Some(Claim {
             run: self.status.run,
             stage: next.name.clone(),
@@ -176,7 +246,7 @@ impl<'a> Draft<'a> {
             part: part.part,
             epoch,
             at: claim::at(self.now),
-            call: claim::call(spec, next, firmware.id.as_str(), account, &token, percent),
+            call: call(&source),
             token,
             succeeded_before: percent::succeeded(&gray_jobs(&self.status.stages)),
             sent: false,
@@ -189,15 +259,51 @@ impl<'a> Draft<'a> {
         (Act::Claim, Situation::waiting("Creating", format!("creating the job of stage {}", next.name)))
     }
 
+    /// What the cloud's clock says against making a stage's job now (ota-api: section 3).
+    fn untimely(&self, next: &Stage) -> Option<Decision> {
+        let until = next.target.policy.as_ref().and_then(|policy| policy.until);
+        let times = (until, next.target.schedule.as_ref().map(|schedule| schedule.start));
+        if times == (None, None) {
+            return None;
+        }
+        let name = &next.name;
+        let Some(now) = self.observed.fleet else {
+            return Some(wait("ReadingFirmware", "the cloud's clock is not known yet"));
+        };
+        if let Some(until) = until.filter(|until| until.0 <= now) {
+            let because =
+                format!("full.dynamic.until ({until}) passed before stage {name} was reached: write a later time");
+            return Some(stall("PolicyOver", because));
+        }
+        let start = times.1?;
+        if start.0.duration_since(now) < SCHEDULE_AHEAD {
+            let because = format!(
+                "stage {name} was reached less than 5 minutes before schedule.start ({start}), or later: the cloud takes \
+                 no such job; write a later start"
+            );
+            return Some(stall("ScheduleMissed", because));
+        }
+        let earliest = start.0.checked_sub(SCHEDULE_AT_MOST).ok().filter(|at| *at > now)?;
+        let because =
+            format!("the cloud takes the job of stage {name} no earlier than 7 days before schedule.start ({start})");
+        Some((Act::Wait, Situation::waiting("ScheduleAhead", because).until(Some(earliest))))
+    }
+
+    /// The run's source versions; none: any.
+    fn sources(&self) -> Vec<String> {
+        self.status.effective.as_ref().map(|e| e.source_versions.clone()).unwrap_or_default()
+    }
+
     pub(super) fn complete(&mut self) -> Decision {
         if self.status.phase != Some(Phase::Completed) {
             self.status.phase = Some(Phase::Completed);
             self.status.step = self.status.stages.last().map(|s| s.name.clone());
             let at = self.status.stages.iter().filter_map(|s| s.ended_at).next_back();
-            let firmware = self.status.firmware.clone();
-            if let Some(firmware) = firmware {
+            // The run's own revision: other firmware may have waited for it.
+            let revision = self.status.revision.clone();
+            if let (Some(firmware), Some(revision)) = (self.status.firmware.clone(), revision) {
                 let run = self.status.run;
-                self.status.last_completed = Some(LastCompleted { revision: self.revision.clone(), run, firmware, at });
+                self.status.last_completed = Some(LastCompleted { revision, run, firmware, at });
             }
         }
         (Act::Wait, Situation::ready("Completed", "every stage passed"))

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::scene::{Devices, Scene, condition};
+use super::scene::{Devices, SECRET, Scene, condition};
 
 #[test]
 fn a_bad_package_stops_in_the_step_that_ran_and_says_which_number_broke_which_limit() {
@@ -49,11 +49,19 @@ fn wrong_keys_show_on_the_account_and_the_rollout() {
     }));
     scene.start_operator();
     scene.apply(&Scene::rollout("refused", &json!({})));
-    let rollout = scene.until("refused", "the refusal is told", |r| r["status"]["next"]["reason"] == "CloudRefused");
+    let rollout =
+        scene.until("refused", "the refusal is told", |r| r["status"]["next"]["reason"] == "CredentialsRefused");
     let text = rollout.to_string();
     assert!(text.contains("SignatureDoesNotMatch"), "{text}");
     assert!(!text.contains("wrongwrongwrong") && !scene.log().contains("wrongwrongwrong"));
-    scene.until_account("CloudRefused");
+    scene.until_account("CredentialsRefused");
+    // Rotated, the keys are used without a restart.
+    scene.apply(&json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"},
+        "stringData": {"ALIBABA_CLOUD_ACCESS_KEY_SECRET": SECRET},
+    }));
+    scene.until("refused", "it goes on with the right keys", |r| r["status"]["stages"][0]["jobs"][0]["id"].is_string());
+    scene.until_account("CloudAnswers");
 }
 
 #[test]
@@ -70,7 +78,7 @@ fn a_host_that_the_flags_do_not_allow_is_never_called() {
 }
 
 impl Scene {
-    fn until_account(&self, reason: &str) {
+    pub fn until_account(&self, reason: &str) {
         let told = crate::harness::wait::until_true(reason, super::scene::LIMIT, || {
             self.kubectl(&["get", "otaaccount", "cloud", "--no-headers"]).contains(reason)
         });

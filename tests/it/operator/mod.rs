@@ -3,7 +3,9 @@
 
 mod failing;
 mod going;
+mod identity;
 mod interrupted;
 pub mod scene;
 mod stopping;
 pub mod telemetry;
+mod using;

@@ -16,17 +16,17 @@ use crate::shared;
 /// Long enough for a machine that compiles something beside.
 pub const LIMIT: Duration = Duration::from_secs(120);
 /// One that is killed is waited for so long; short enough to be waited for often, long enough for a busy machine.
-const LEASE: &str = "5s";
+pub const LEASE: &str = "5s";
 pub const PRODUCT: &str = "a1Le6d0abcd";
-const KEY: &str = "testAccessKeyId";
-const SECRET: &str = "testAccessKeySecret";
+pub const KEY: &str = "testAccessKeyId";
+pub const SECRET: &str = "testAccessKeySecret";
 
 pub struct Scene {
     pub namespace: String,
     pub cloud: Server,
     _runtime: Runtime,
     kubeconfig: PathBuf,
-    operator: Option<Supervised>,
+    pub operator: Option<Supervised>,
 }
 
 /// What a scene's fleet has.
@@ -110,20 +110,31 @@ impl Scene {
 
     /// Starts an operator that calls itself so, beside any other that runs.
     pub fn another_operator(&self, name: &'static str, lease: &str) -> Supervised {
-        self.operator_with(name, lease, &self.kubeconfig, &["--telemetry-addr=off"])
+        self.operator_with(name, lease, &[], &[])
     }
 
     /// Starts an operator whose probes can be asked, and which logs JSON.
     pub fn observed_operator(&self, name: &'static str, service_account: &str) -> Supervised {
         let kubeconfig = shared().operator_kubeconfig(&self.namespace, service_account).unwrap();
-        self.operator_with(name, LEASE, &kubeconfig, &["--telemetry-addr=127.0.0.1:0", "--log-format=json"])
+        self.launch(name, LEASE, &kubeconfig, &[], &["--telemetry-addr=127.0.0.1:0", "--log-format=json"])
     }
 
-    fn operator_with(&self, name: &'static str, lease: &str, kubeconfig: &Path, more: &[&str]) -> Supervised {
+    /// As [`Scene::another_operator`], with variables (`NAME=value`) and flags besides.
+    pub fn operator_with(&self, name: &'static str, lease: &str, variables: &[&str], flags: &[&str]) -> Supervised {
+        self.launch(name, lease, &self.kubeconfig, variables, &[&["--telemetry-addr=off"], flags].concat())
+    }
+
+    fn launch(
+        &self,
+        name: &'static str,
+        lease: &str,
+        kubeconfig: &Path,
+        variables: &[&str],
+        flags: &[&str],
+    ) -> Supervised {
         let dir = temporary_dir("operator").unwrap();
         let pod = format!("POD_NAME={name}");
         let arguments = [
-            &pod,
             env!("CARGO_BIN_EXE_fota"),
             "controller",
             "--kubeconfig",
@@ -138,7 +149,7 @@ impl Scene {
             "--lease-duration",
             lease,
         ];
-        let arguments = arguments.iter().chain(more);
+        let arguments = [&[pod.as_str()], variables, &arguments, flags].concat();
         Supervised::spawn(name, &dir, Path::new("/usr/bin/env"), arguments).unwrap()
     }
 

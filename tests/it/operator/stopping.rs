@@ -57,7 +57,9 @@ fn without_its_account_a_deleted_rollout_says_how_to_be_released() {
     scene.start_operator();
     scene.apply(&Scene::rollout("stuck", &json!({})));
     scene.until("stuck", "a job", |r| r["status"]["stages"][0]["jobs"][0]["id"].is_string());
-    scene.kubectl(&["delete", "otaaccount", "cloud"]);
+    // By force: it is in use.
+    scene.kubectl(&["delete", "otaaccount", "cloud", "--wait=false"]);
+    scene.kubectl(&["patch", "otaaccount", "cloud", "--type=merge", "-p", r#"{"metadata":{"finalizers":null}}"#]);
     scene.kubectl(&["delete", "fwr", "stuck", "--wait=false"]);
     let rollout = scene.until("stuck", "it says what to do", |r| {
         r["status"]["next"]["because"].as_str().is_some_and(|b| b.contains("fota.dev/orphan"))

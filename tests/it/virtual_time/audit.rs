@@ -38,7 +38,8 @@ pub fn check_drained(cloud: &Cloud, stage: &StageStatus) {
     if stage.kind == StageKind::Verify {
         return;
     }
-    for job in &stage.jobs {
+    // Nobody can cancel anything in a job that somebody removed.
+    for job in stage.jobs.iter().filter(|job| !job.gone) {
         let counts = report(cloud, &job.id).counts;
         assert_eq!((counts["QUEUED"], counts["CONFIRM"]), (0, 0), "stage {} passed with leftovers", stage.name);
     }
@@ -68,7 +69,8 @@ fn pushed_by(cloud: &mut Cloud, clocks: Clocks, job: &str) -> Vec<String> {
             _ => false,
         };
         names.extend(tasks.iter().filter(pushed).map(|t| t["DeviceName"].as_str().unwrap().to_owned()));
-        if page * 100 >= answer["Total"].as_u64().unwrap() {
+        // A job that somebody removed has none.
+        if answer["Total"].as_u64().is_none_or(|total| page * 100 >= total) {
             break;
         }
     }

@@ -5,18 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use fota::api::status::{Phase, StageState};
 use fota::api::{ABORT, ADOPT, PAUSE, RESUME, RETRY, Replay};
 
-use super::drive::{Run, stalled};
+use super::drive::{Run, command, stalled};
 use super::world::{Setting, State};
 use super::{BAD, audit, fleet, gated, manifest, switches};
 
 fn run() -> Run {
     Run::new(Setting { fleet: fleet(300, 0.9, 0.0), seed: 11, switches: switches(), rollout: manifest(), speed: 60 })
-}
-
-fn command(run: &Run, annotation: &str, value: &str) {
-    run.state().edit(|r| {
-        r.metadata.annotations.get_or_insert_default().insert(annotation.to_owned(), value.to_owned());
-    });
 }
 
 fn stage(run: &Run, name: &str) -> fota::api::status::StageStatus {

@@ -10,7 +10,7 @@ use fota::controller::memory::Memory;
 use fota::controller::pass::{After, pass};
 use fota::controller::poll::{Polls, poll};
 use fota::controller::world::{Key, World};
-use fota::rollout::{decide, revision, wanted};
+use fota::rollout::{course, decide, wanted};
 use futures::FutureExt as _;
 use jiff::SignedDuration;
 
@@ -105,7 +105,8 @@ impl Run {
         if wanted.is_empty() {
             return;
         }
-        let revision = revision::of_spec(&rollout.spec);
+        let status = rollout.status.clone().unwrap_or_default();
+        let revision = course::revision(&rollout.spec, &status);
         let clock = || self.world.moment();
         let findings = now(poll(&self.world, &account, &wanted, &revision, &mut self.polls, clock));
         findings.remember(&self.memory, &rollout);
@@ -213,6 +214,13 @@ impl Run {
         drop(state);
         panic!("{text}{status}truth: {truth:?}");
     }
+}
+
+/// A person's command.
+pub fn command(run: &Run, annotation: &str, value: &str) {
+    run.state().edit(|r| {
+        r.metadata.annotations.get_or_insert_default().insert(annotation.to_owned(), value.to_owned());
+    });
 }
 
 /// The reason and message for which a person is needed.

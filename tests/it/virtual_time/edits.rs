@@ -3,8 +3,9 @@
 use fota::api::status::{Phase, StageState};
 use fota::api::{FINALIZER, ORPHAN, Percent, condition};
 use fota::cloud::Switches;
+use fota::rollout::observed::Trouble;
 
-use super::drive::Run;
+use super::drive::{Run, stalled};
 use super::world::{Setting, State};
 use super::{GOOD, OTHER, audit, fleet, gated, manifest, switches};
 
@@ -219,6 +220,33 @@ fn deletion_with_a_claim_that_had_no_effect_waits_until_no_copy_can_arrive() {
     let state = run.state();
     assert!(state.wall.duration_since(claimed).as_secs() >= 16 * 60, "a copy could still have arrived");
     assert_eq!(audit::creates(&state.cloud), []);
+}
+
+#[test]
+fn a_deletion_without_an_account_names_its_jobs_after_ten_minutes_and_goes_on_when_it_is_back() {
+    let mut run = leftovers();
+    run.until_stage(1, "broad");
+    let account = run.state().account.clone();
+    let message = "there is no Secret keys".to_owned();
+    run.state().account = Err(Trouble { reason: "SecretNotFound", message, stalled: false });
+    run.state().delete();
+    let deleted = run.state().wall;
+    let named = |state: &State| state.notes.iter().find(|n| n.reason == "CredentialsGone").cloned();
+    run.turns(60);
+    assert_eq!(stalled(&run.status()).unwrap().0, "SecretNotFound");
+    // Since when is known to whoever comes next.
+    run.restart();
+    run.until("named", 70, |state| named(state).is_some());
+    let after = run.state().wall.duration_since(deleted).as_secs();
+    assert!((600..=615).contains(&after), "{after} s");
+    let note = named(&run.state()).unwrap();
+    assert!(note.warning && note.note.contains(ORPHAN) && note.note.contains("Secret keys"), "{note:?}");
+    for id in run.status().stages.iter().flat_map(|s| &s.jobs) {
+        assert!(note.note.contains(&id.id), "{note:?}");
+    }
+    run.state().account = account;
+    run.until("cancelling", 20, |state| stalled(&state.status()).is_none());
+    gone(&mut run);
 }
 
 #[test]

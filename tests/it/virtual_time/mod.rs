@@ -7,11 +7,17 @@ mod bad;
 mod commands;
 mod drive;
 mod edits;
+mod external;
 mod good;
+mod guards;
 mod habits;
 mod lost;
+mod meanings;
+mod owners;
 mod refused;
 mod restart;
+mod started;
+mod supersede;
 mod world;
 
 use fota::api::FirmwareRollout;

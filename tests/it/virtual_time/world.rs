@@ -2,21 +2,23 @@
 //!
 //! Rules that must hold at every write and every create are checked right here, where they happen.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use fota::api::{
-    FINALIZER, FirmwareRollout, FirmwareRolloutStatus, Replay, TAG_KEY, status::Claim, status::StageState,
+    FINALIZER, FirmwareRollout, FirmwareRolloutStatus, Replay, Signature, TAG_KEY, status::Claim, status::StageState,
 };
 use fota::cloud::{Call, Clocks, Cloud, Edition, Faults, Fleet, Switches};
 use fota::controller::world::{Key, World, WriteError};
 use fota::ota::calls::{self, CallContext, CancelFlags};
+use fota::ota::changing;
 use fota::ota::outcome::{CallError, Outcome};
 use fota::ota::{Answer, Api, JobId, NoAnswer, Request};
 use fota::rollout::decide::Pending;
 use fota::rollout::observed::{Account, Trouble};
-use fota::rollout::stage;
 use fota::rollout::story::Note;
+use fota::rollout::{course, stage};
 use jiff::{SignedDuration, Timestamp};
 
 use super::audit::{self, Audit};
@@ -48,6 +50,7 @@ pub struct State {
     version: u64,
     pub account: Result<Account, Trouble>,
     pub rival: Option<String>,
+    pub siblings: BTreeMap<JobId, String>,
     /// Writes and exchanges so far, and after how many the process is cut off from everything.
     pub outside: usize,
     pub die_after: Option<usize>,
@@ -59,6 +62,8 @@ pub struct State {
     pub after_claim: Option<fn(&mut State)>,
     /// Carried out once, between the decision to send a create and its being sent.
     pub before_create: Option<fn(&mut State)>,
+    /// Carried out once, after a create was answered.
+    pub after_create: Option<fn(&mut State)>,
     /// Rates of faults that strike every call.
     pub faults: Faults,
     pub writes: usize,
@@ -76,9 +81,12 @@ impl Virtual {
             region: None,
             instance_id: None,
             access_key: "digest".to_owned(),
+            principal: "digest".to_owned(),
+            signature: Signature::V3,
             list_lag: Duration::from_secs(1),
             replay: Replay::Nonce,
             tag_echoed: true,
+            edition: fota::api::account::Edition::Current,
         };
         Self(Mutex::new(State {
             wall: start,
@@ -91,6 +99,7 @@ impl Virtual {
             version: 1,
             account: Ok(account),
             rival: None,
+            siblings: BTreeMap::new(),
             outside: 0,
             die_after: None,
             lose_creates: 0,
@@ -98,6 +107,7 @@ impl Virtual {
             unclear_writes: 0,
             after_claim: None,
             before_create: None,
+            after_create: None,
             faults: Faults::default(),
             writes: 0,
             notes: Vec::new(),
@@ -129,8 +139,8 @@ impl State {
         self.stored.as_ref().and_then(|r| r.status.clone()).unwrap_or_default()
     }
 
-    fn interfere(&mut self) {
-        if let Some(then) = self.before_create.take() {
+    fn interfere(&mut self, what: fn(&mut Self) -> &mut Option<fn(&mut Self)>) {
+        if let Some(then) = what(self).take() {
             then(self);
         }
     }
@@ -193,11 +203,8 @@ impl State {
         object.status = Some(read);
         self.store(object);
         self.writes += 1;
-        if old.claim.is_none()
-            && status.claim.is_some()
-            && let Some(then) = self.after_claim.take()
-        {
-            then(self);
+        if old.claim.is_none() && status.claim.is_some() {
+            self.interfere(|state| &mut state.after_claim);
         }
         if self.unclear_writes > 0 {
             self.unclear_writes -= 1;
@@ -214,17 +221,18 @@ impl State {
             assert_eq!(Claim { sent: true, ..a.clone() }, Claim { sent: true, ..b.clone() }, "a claim was replaced");
             assert!(b.sent || !a.sent, "a claim that may have been sent was called unsent");
         }
-        let plan = stage::plan(&object.spec);
+        let plan = course::plan(&object.spec, old);
         let last = plan.last().map(|s| s.name.clone());
         for entry in &new.stages {
             let before = old.stages.iter().find(|s| s.name == entry.name && old.run == new.run);
             assert!(before.is_none_or(|b| b.attempt <= entry.attempt && b.epoch <= entry.epoch), "went back");
             let from = match before.map(|b| (b.state, b.attempt)) {
                 None => StageState::Pending,
-                // Another attempt of what had ended badly starts over.
-                Some((StageState::Failed | StageState::Aborted, attempt)) if attempt < entry.attempt => {
-                    StageState::Pending
-                }
+                // Another attempt of what had ended badly, or what somebody else cancelled, starts over.
+                Some((
+                    StageState::Failed | StageState::Aborted | StageState::Running | StageState::Soaking,
+                    attempt,
+                )) if attempt < entry.attempt => StageState::Pending,
                 Some((state, attempt)) => {
                     assert_eq!(attempt, entry.attempt, "{}: another attempt of what had not ended", entry.name);
                     state
@@ -261,10 +269,18 @@ impl State {
         let claim = status.claim.as_ref().expect("a create without a persisted claim");
         assert_eq!(request.parameters.get("Tag.1.Key").map(String::as_str), Some(TAG_KEY));
         assert_eq!(request.parameters.get("Tag.1.Value"), Some(&claim.token), "a create that was not claimed");
-        for earlier in stage::plan(&stored.spec).iter().take_while(|s| s.name != claim.stage) {
-            let entry = status.stages.iter().find(|s| s.name == earlier.name);
-            let over = entry.is_some_and(|s| matches!(s.state, StageState::Passed | StageState::Skipped));
-            assert!(over, "stage {} was started before {} had passed", claim.stage, earlier.name);
+        let plan = course::plan(&stored.spec, &status);
+        let entry = |name: &str| status.stages.iter().find(|s| s.name == name);
+        for (at, earlier) in plan.iter().enumerate().take_while(|(_, s)| s.name != claim.stage) {
+            let over =
+                entry(&earlier.name).is_some_and(|s| matches!(s.state, StageState::Passed | StageState::Skipped));
+            // An edit put it in front of what had started.
+            let too_late = plan[at..].iter().take_while(|s| s.name != claim.stage).any(|s| entry(&s.name).is_some());
+            let reached = entry(&earlier.name).is_some();
+            assert!(over || (!reached && too_late), "{} was started before {} had passed", claim.stage, earlier.name);
+        }
+        for begun in status.stages.iter().filter(|s| s.name != claim.stage) {
+            assert!(stage::ended(begun.state), "{} was started while {} was under way", claim.stage, begun.name);
         }
     }
 
@@ -339,6 +355,10 @@ impl World for Virtual {
         self.lock().rival.clone()
     }
 
+    fn siblings(&self, _: &FirmwareRollout) -> BTreeMap<JobId, String> {
+        self.lock().siblings.clone()
+    }
+
     async fn refresh(&self, _: &Key) -> Option<Arc<FirmwareRollout>> {
         let mut state = self.lock();
         if state.dead() {
@@ -366,14 +386,21 @@ impl World for Virtual {
     }
 
     async fn create(&self, _: &FirmwareRollout, request: &Request) -> Outcome {
-        self.lock().interfere();
-        calls::create(self, request).await
+        self.lock().interfere(|state| &mut state.before_create);
+        let outcome = calls::create(self, request).await;
+        self.lock().interfere(|state| &mut state.after_create);
+        outcome
     }
 
     async fn cancel(&self, _: &FirmwareRollout, job: &JobId, pending: Pending) -> Result<(), CallError> {
         let notified = pending == Pending::All;
-        let flags = CancelFlags { queued: true, unconfirmed: true, notified, ..CancelFlags::default() };
+        let scheduled = stage::is_scheduled(self.lock().stored.as_ref().and_then(|r| r.status.as_ref()), job);
+        let flags = CancelFlags { queued: true, unconfirmed: true, notified, scheduled, ..CancelFlags::default() };
         calls::cancel_tasks(self, &CallContext::default(), job, flags).await.map(|_| ())
+    }
+
+    async fn end_policy(&self, _: &FirmwareRollout, job: &JobId) -> Result<(), CallError> {
+        changing::cancel_policy(self, &CallContext::default(), job).await
     }
 
     async fn announce(&self, _: &FirmwareRollout, notes: &[Note]) {

@@ -1,7 +1,8 @@
 //! The gateway: signatures, freshness, nonces, quotas, faults, the log.
 
 use super::*;
-use crate::ota::sign::{canonical_query, signature, string_to_sign};
+use crate::ota::sign::canonical_query;
+use crate::ota::sign::v1::{signature, string_to_sign};
 
 /// A signed call; `change` alters the pairs after signing when `late`, else before.
 fn signed(bench: &Bench, nonce: &str, change: impl Fn(&mut Vec<(String, String)>), late: bool) -> Call {
@@ -29,7 +30,7 @@ fn signed(bench: &Bench, nonce: &str, change: impl Fn(&mut Vec<(String, String)>
     if late {
         change(&mut pairs);
     }
-    Call { verb: "POST".to_owned(), pairs }
+    Call { verb: "POST".to_owned(), pairs, ..Call::default() }
 }
 
 fn code_of(answer: &Response) -> String {
@@ -49,8 +50,8 @@ fn set(name: &'static str, value: &'static str) -> impl Fn(&mut Vec<(String, Str
 #[test]
 fn each_check_has_its_code_and_status() {
     let cases: [(&'static str, &'static str, bool, u16, &str); 17] = [
-        ("Format", "-", false, 400, "UnsupportedParameter"),
-        ("Format", "XML", false, 400, "UnsupportedParameter"),
+        ("Format", "YAML", false, 400, "UnsupportedParameter"),
+        ("SecurityToken", "t", false, 400, "InvalidSecurityToken.MismatchWithAccessKey"),
         ("AccessKeyId", "-", false, 400, "MissingAccessKeyId"),
         ("AccessKeyId", "nobody", false, 404, "InvalidAccessKeyId.NotFound"),
         ("AccessKeyId", "other", false, 400, "SignatureDoesNotMatch"),
@@ -63,7 +64,7 @@ fn each_check_has_its_code_and_status() {
         ("Timestamp", "2026-03-01T00:15:01Z", false, 400, "InvalidTimeStamp.Expired"),
         ("SignatureNonce", "-", false, 400, "MissingSignatureNonce"),
         ("Version", "2017-04-20", false, 400, "NoSuchVersion"),
-        ("Action", "UpdateOTAJob", false, 404, "InvalidApi.NotFound"),
+        ("Action", "updateOTAJob", false, 404, "InvalidApi.NotFound"),
         ("FirmwareId", "-", false, 400, "MissingFirmwareId"),
         ("TargetSelection", "-", false, 400, "MissingTargetSelection"),
     ];
@@ -212,4 +213,21 @@ fn the_log_holds_every_request_without_its_signature() {
     assert_eq!(document["params"]["Unheard"], "of");
     assert_eq!(document["params"]["Timestamp"], "2026-03-01T00:00:00Z");
     assert!(document["params"].get("Signature").is_none() && document["params"].get("SignatureNonce").is_some());
+}
+
+#[test]
+fn a_denied_action_is_refused_by_either_layer_before_its_parameters_are_looked_at() {
+    let denied = FLEET.replace("accessKeySecret: secret}", "accessKeySecret: secret, denied: [QueryOTAJob]}");
+    for (by, status, code) in
+        [(DeniedBy::Gateway, 403, "Forbidden.RAM"), (DeniedBy::Product, 200, "iot.common.RamActionPermissionDeny")]
+    {
+        let mut bench = Bench::with(&denied, |switches| switches.denied_by = by);
+        for params in ["JobId=x", ""] {
+            let answer = bench.send("QueryOTAJob", params);
+            assert_eq!((answer.http_status, code_of(&answer).as_str()), (status, code), "{params}");
+        }
+        bench.ok("QueryOTAFirmware", "FirmwareId=fw");
+        bench.key = "other";
+        assert_eq!(bench.code("QueryOTAJob", "JobId=x IotInstanceId=iot-1"), "iot.firmware.InvalidOTAJobId");
+    }
 }

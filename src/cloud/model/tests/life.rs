@@ -209,7 +209,9 @@ fn overwriting_replaces_what_is_not_in_progress() {
         ("TargetSelection=ALL MultiModuleMode=true", true),
         ("TargetSelection=ALL OverwriteMode=1", false),
     ] {
-        let mut bench = bench(groups);
+        let fleet = fleet(groups).replace("accessKeySecret: secret", "accessKeySecret: secret, instanceId: i");
+        let mut bench = Bench::with(&fleet, |_| {});
+        bench.instance = "i";
         let first = bench.job(ALL);
         bench.minutes(1);
         let before = bench.tasks(&first).iter().map(|t| t["TaskStatus"].to_string()).collect::<Vec<_>>();

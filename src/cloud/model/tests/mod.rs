@@ -1,9 +1,13 @@
 //! The model in virtual time. Here: a bench that makes calls; the cases live beside it, by subject.
 
+mod actions;
+mod dynamic;
 mod gateway;
 mod life;
+mod name_lists;
 mod rules;
 mod shapes;
+mod v3;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -35,6 +39,9 @@ struct Bench {
     cloud: Cloud,
     clocks: Clocks,
     key: &'static str,
+    verb: &'static str,
+    /// `IotInstanceId` of every call; empty: none.
+    instance: &'static str,
 }
 
 impl Bench {
@@ -56,7 +63,7 @@ impl Bench {
         change(&mut switches);
         let now: Timestamp = "2026-03-01T00:00:00Z".parse().unwrap();
         let cloud = Cloud::new(&fleet, seed, edition, switches);
-        Self { cloud, clocks: Clocks { wall: now, fleet: now }, key: "key" }
+        Self { cloud, clocks: Clocks { wall: now, fleet: now }, key: "key", verb: "POST", instance: "" }
     }
 
     /// Moves the fleet clock.
@@ -77,11 +84,14 @@ impl Bench {
         {
             pairs.push((k.to_owned(), v.to_owned()));
         }
+        if !self.instance.is_empty() {
+            pairs.push(("IotInstanceId".to_owned(), self.instance.to_owned()));
+        }
         for pair in params.split_whitespace() {
             let (k, v) = pair.split_once('=').unwrap();
             pairs.push((k.to_owned(), v.replace('~', " ")));
         }
-        self.cloud.handle(&Call { verb: "POST".to_owned(), pairs }, self.clocks)
+        self.cloud.handle(&Call { verb: self.verb.to_owned(), pairs, ..Call::default() }, self.clocks)
     }
 
     fn ok(&mut self, operation: &str, params: &str) -> Value {
@@ -130,4 +140,26 @@ impl Bench {
     fn fault(&mut self, patch: &str) {
         self.cloud.change_faults(&serde_json::from_str(patch).unwrap()).unwrap();
     }
+}
+
+#[test]
+fn the_documentation_names_every_operation_and_switch_and_its_fleet_is_read() {
+    let page = include_str!("../../../../docs/simulated-cloud.md");
+    for operation in Operation::ALL {
+        assert!(page.contains(&format!("| `{operation}` | {} |", operation.qps())), "{operation}");
+    }
+    let Ok(Value::Object(switches)) = serde_json::to_value(Switches::default()) else { panic!("no map") };
+    for (name, default) in switches {
+        let row = page.lines().find(|line| line.contains(&format!("`{name}`")) && line.starts_with("| `"));
+        let row = row.unwrap_or_else(|| panic!("{name}"));
+        let shown = match default {
+            Value::Null => continue,
+            Value::String(text) => text,
+            Value::Number(number) => number.to_string().trim_end_matches(".0").to_owned(),
+            other => other.to_string(),
+        };
+        assert!(row.contains(&format!("| `{shown}` |")), "{name} is {shown}: {row}");
+    }
+    let fleet = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    Fleet::parse(fleet).unwrap();
 }

@@ -18,9 +18,12 @@ fn static_jobs_refuse_bad_parameters() {
     let cases = [
         ("TargetSelection=", "NullTargetSelection"),
         ("TargetSelection=SOME", "InvalidTargetSelection"),
-        ("TargetSelection=GROUP GroupId=g GroupType=LINK_PLATFORM", "iot.common.APINotSupportedInInstance"),
+        ("TargetSelection=GROUP GroupId=g GroupType=LINK_PLATFORM", "iot.common.InvalidFormattedParameter"),
         ("TargetSelection=ALL GroupId=g", "InvalidTargetSelection"),
-        ("TargetSelection=SPECIFIC DnListFileUrl=u", "iot.common.APINotSupportedInInstance"),
+        ("TargetSelection=SPECIFIC DnListFileUrl=u", "iot.common.InvalidFormattedParameter"),
+        ("TargetSelection=SPECIFIC DnListFileUrl=u TargetDeviceName.1=lab-1", "TargetDeviceNamesNotAllowed"),
+        ("TargetSelection=ALL DnListFileUrl=u", "TargetDeviceNamesNotAllowed"),
+        ("TargetSelection=SPECIFIC TargetDeviceName.1=", "iot.common.InvalidFormattedParameter"),
         ("TargetSelection=SPECIFIC", "NullTargetDeviceNames"),
         ("TargetSelection=SPECIFIC TargetDeviceName.1=lab-1 SrcVersion.1=1.0", "SrcVersionsNotAllowed"),
         ("TargetSelection=SPECIFIC TargetDeviceName.2=lab-1", "iot.common.InvalidFormattedParameter"),
@@ -168,17 +171,20 @@ fn packages_and_products_must_exist_match_and_be_ready() {
 #[test]
 fn editions_differ_in_rates_tags_retries_and_fields() {
     let mut legacy = Bench::seeded(FLEET, 1, Edition::Legacy, |_| {});
-    let mut create = |params: &str| legacy.code(CREATE, &format!("{BASE} TargetSelection=GRAY GrayPercent=1 {params}"));
+    let mut create = |params: &str| {
+        legacy.code(CREATE, &format!("{BASE} TargetSelection=GRAY GrayPercent=1 SrcVersion.1=1.0 {params}"))
+    };
     assert_eq!(create("MaximumPerMinute=1001"), "iot.firmware.InvalidMaximumPerMinute");
     assert_eq!(create("MaximumPerMinute=1000"), "");
     assert_eq!(create("RetryInterval=60 RetryCount=1 TimeoutInMinutes=60"), "");
     let tag = |length| format!("Tag.1.Key=k Tag.1.Value={}", "v".repeat(length));
     assert_eq!(create(&tag(129)), "iot.common.InvalidFormattedParameter");
     assert_eq!(create(&tag(128)), "");
-    let id = legacy.job("TargetSelection=ALL");
+    let id = legacy.job("TargetSelection=ALL SrcVersion.1=1.0");
     let data = legacy.data(&id);
     assert_eq!((&data["MaximumPerMinute"], data.get("NeedPush")), (&1000.into(), None));
     let mut current = Bench::new();
+    (current.key, current.instance) = ("other", "iot-1");
     let id = current.job(&format!("TargetSelection=ALL MultiModuleMode=True NeedConfirm=TRUE {}", tag(1024)));
     let data = current.data(&id);
     assert_eq!((&data["MaximumPerMinute"], &data["NeedPush"]), (&10000.into(), &true.into()));
@@ -199,8 +205,12 @@ fn verify_jobs_have_rules_of_their_own() {
     ] {
         assert_eq!(bench.code(verify, &params), expected, "{params}");
     }
-    // What a verify job does not take is unknown here, and unknown parameters are ignored.
-    bench.ok(verify, &format!("{base} TargetDeviceName.1=lab-1 MaximumPerMinute=1 SrcVersion.1=x"));
+    for stray in ["MaximumPerMinute=100", "SrcVersion.1=1.0", "RetryCount=1", "ScheduleTime=1", "OverwriteMode=1"] {
+        let params = format!("{base} TargetDeviceName.1=lab-1 {stray}");
+        assert_eq!(bench.code(verify, &params), "UnsupportedParameter", "{stray}");
+    }
+    // What nobody knows is ignored.
+    bench.ok(verify, &format!("{base} TargetDeviceName.1=lab-1 Colour=red"));
     let again = format!("{base} TargetDeviceName.1=lab-2");
     assert_eq!(bench.code(verify, &again), "iot.firmware.InProgressVerifyJobExisted");
     bench.minutes(10);
@@ -213,7 +223,7 @@ fn verify_jobs_have_rules_of_their_own() {
 #[test]
 fn switches_change_the_rules_they_name() {
     let specific = format!("{BASE} TargetSelection=SPECIFIC TargetDeviceName.1=lab-1 TargetDeviceName.2=lab-2");
-    let mut strict = Bench::switched(|s| s.strict_src_versions = true);
+    let mut strict = Bench::switched(|s| s.strict_src_versions = Some(true));
     assert_eq!(strict.code(CREATE, &format!("{BASE} TargetSelection=ALL")), "iot.firmware.NullSrcVersions");
     for (choice, expected) in [
         (DestinationInArray::Refused, "iot.firmware.DeviceWithDestinationVersionInArray"),

@@ -57,6 +57,38 @@ const GRAY: &str = fixture!("QueryOTAJob.scheduled-gray-planned");
 const VERIFY: &str = fixture!("QueryOTAJob.verify-completed");
 const JOBS: &str = fixture!("ListOTAJobByFirmware.three");
 
+/// An XML answer, its text read as JSON would have it where it is a number or a truth.
+fn xml(bench: &mut Bench, operation: &str, params: &str) -> String {
+    bench.send(operation, &format!("{params} Format=XML")).body
+}
+
+#[test]
+fn answers_in_xml_have_the_vendors_roots_and_wrappers() {
+    let mut bench = Bench::new();
+    let id = bench.job("TargetSelection=ALL SrcVersion.1=1.0 Tag.1.Key=k Tag.1.Value=a&b<c>");
+    let job = xml(&mut bench, "QueryOTAJob", &format!("JobId={id}"));
+    for part in [
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><QueryOTAJobResponse><Data>",
+        "<SrcVersions><SrcVersion>1.0</SrcVersion></SrcVersions>",
+        "<Tags><OtaTagDTO><Key>k</Key><Value>a&amp;b&lt;c&gt;</Value></OtaTagDTO></Tags>",
+        "<MaximumPerMinute>10000</MaximumPerMinute>",
+        "<Success>true</Success></QueryOTAJobResponse>",
+    ] {
+        assert!(job.contains(part), "{part} in {job}");
+    }
+    let empty = xml(&mut bench, "ListOTAJobByFirmware", "FirmwareId=next CurrentPage=1 PageSize=1");
+    assert!(empty.contains("<Data></Data>"), "{empty}");
+    let refused = xml(&mut bench, "QueryOTAJob", "JobId=x");
+    assert!(
+        refused.contains("<QueryOTAJobResponse><Code>iot.firmware.InvalidOTAJobId</Code><ErrorMessage>"),
+        "{refused}"
+    );
+    assert!(refused.contains("<Success>false</Success></QueryOTAJobResponse>"), "{refused}");
+    let refused = bench.send("QueryOTAJob", "Format=");
+    assert!(refused.body.contains("?><Error><Code>MissingJobId</Code><HostId>"), "absent is XML: {}", refused.body);
+    assert_eq!(refused.content_type, "text/xml;charset=utf-8");
+}
+
 #[test]
 fn creates_and_refusals() {
     let mut bench = Bench::new();
@@ -154,6 +186,93 @@ fn task_lists_and_their_pages() {
     assert_eq!((shown, &names["Total"]), (vec!["dev-07", "lab-2"], &2.into()));
     let id = bench.job("TargetSelection=SPECIFIC TargetDeviceName.1=lab-1");
     assert_eq!(bench.tasks(&id)[0].get("Timeout"), None, "unset");
+}
+
+#[test]
+fn devices_and_actions() {
+    let mut bench = Bench::new();
+    let id = bench.job("TargetSelection=ALL NeedConfirm=true TimeoutInMinutes=9");
+    let device = "ProductKey=pk DeviceName=lab-1";
+    let open = bench.ok("ListOTAUnfinishedTaskByDevice", device);
+    matches(&open, &[fixture!("ListOTAUnfinishedTaskByDevice.one")], &[]);
+    let list = bench.ok("ListOTAJobByDevice", &format!("FirmwareId=fw {device} CurrentPage=1 PageSize=10"));
+    matches(&list, &[fixture!("ListOTAJobByDevice.one"), JOBS], &[]);
+    let task = open["Data"]["SimpleOTATaskInfo"][0]["TaskId"].as_str().unwrap().to_owned();
+    matches(&bench.ok("ConfirmOTATask", &format!("TaskId.1={task}")), &[fixture!("ConfirmOTATask.ok")], &[]);
+    let cancel = format!("FirmwareId=fw ProductKey=pk DeviceName.1=lab-1 JobId={id}");
+    matches(&bench.ok("CancelOTATaskByDevice", &cancel), &[fixture!("CancelOTATaskByDevice.ok")], &[]);
+    let update = format!("JobId={id} UpgradeType=STATIC TargetSelection=ALL MaximumPerMinute=10");
+    matches(&bench.ok("UpdateOTAJob", &update), &[fixture!("UpdateOTAJob.ok")], &[]);
+    let dynamic = "FirmwareId=next ProductKey=pk SrcVersion.1=1.0 Tag.1.Key=k Tag.1.Value=v";
+    let created = bench.ok("CreateOTADynamicUpgradeJob", dynamic);
+    matches(&created, &[fixture!("CreateOTADynamicUpgradeJob.ok")], &[]);
+    let id = created["Data"]["JobId"].as_str().unwrap();
+    matches(&bench.ok("QueryOTAJob", &format!("JobId={id}")), &[TAGGED, STATIC], &[]);
+    let refused: Value = serde_json::from_str(&bench.send("CreateOTADynamicUpgradeJob", dynamic).body).unwrap();
+    matches(&refused, &[fixture!("CreateOTADynamicUpgradeJob.err-InProgressDynamicJobExisted")], &[]);
+    let ended = bench.ok("CancelOTAStrategyByJob", &format!("JobId={id}"));
+    matches(&ended, &[fixture!("CancelOTAStrategyByJob.ok")], &[]);
+    matches(
+        &bench.ok("QueryOTAJob", &format!("JobId={id}")),
+        &[fixture!("QueryOTAJob.dynamic-canceled"), TAGGED, STATIC],
+        &[],
+    );
+    let detail = bench.ok("QueryDeviceDetail", device)["Data"].clone();
+    assert_eq!((&detail["FirmwareVersion"], &detail["Status"]), (&"1.1".into(), &"ONLINE".into()));
+    let by_id = bench.ok("QueryDeviceDetail", &format!("IotId={}", detail["IotId"].as_str().unwrap()));
+    assert_eq!(by_id["Data"]["DeviceName"], "lab-1");
+    let modules = bench.ok("ListOTAModuleVersionsByDevice", &format!("{device} CurrentPage=1 PageSize=200"));
+    let expected = serde_json::json!({"IotId": detail["IotId"], "ProductKey": "pk", "DeviceName": "lab-1",
+        "ModuleName": "default", "ModuleVersion": "1.1"});
+    assert_eq!((&modules["Data"]["SimpleOTAModuleInfo"][0], &modules["Total"]), (&expected, &1.into()));
+}
+
+#[test]
+fn packages_come_and_go() {
+    let mut bench = Bench::new();
+    let create =
+        "FirmwareName=f DestVersion=7.0 ProductKey=pk FirmwareUrl=https://x/y NeedToVerify=false Udi={\"a\":1}";
+    let created = bench.ok("CreateOTAFirmware", create);
+    matches(&created, &[fixture!("CreateOTAFirmware.ok")], &[]);
+    let id = created["Data"]["FirmwareId"].as_str().unwrap().to_owned();
+    let info = bench.ok("QueryOTAFirmware", &format!("FirmwareId={id}"))["FirmwareInfo"].clone();
+    let shown = ["FirmwareName", "DestVersion", "FirmwareUrl", "Udi"].map(|field| info[field].as_str().unwrap());
+    assert_eq!((shown, &info["Status"]), (["f", "7.0", "https://x/y", "{\"a\":1}"], &(-1).into()));
+    let other = "DestVersion=7.0 ProductKey=pk FirmwareUrl=u FirmwareName=g";
+    for (params, expected) in [
+        (create.to_owned(), "iot.firmware.AlreadyExistedFirmwareName"),
+        (other.to_owned(), "iot.firmware.AlreadyExistedFirmwareVersion"),
+        (other.replace("7.0", "7.0~x"), "iot.common.InvalidFormattedParameter"),
+        (other.replace("=pk", "="), "iot.firmware.InvalidProductKey"),
+        (other.replace("FirmwareUrl=u", ""), "iot.firmware.InvalidFirmware"),
+        (format!("{other}{}", "g".repeat(40)), "iot.common.InvalidFormattedParameter"),
+        (format!("{other} Type=1"), "iot.firmware.SrcVersionIsMandatory"),
+        (format!("{other} Type=1 SrcVersion=7.0"), "iot.firmware.SrcDestVersionMatched"),
+        (format!("{other} Type=2"), "iot.common.InvalidFormattedParameter"),
+        (format!("{other} FirmwareDesc={}", "x".repeat(101)), "iot.common.InvalidFormattedParameter"),
+        ("FirmwareName=g".to_owned(), "MissingDestVersion"),
+        (format!("{other} ModuleName=mcu"), ""),
+    ] {
+        assert_eq!(bench.code("CreateOTAFirmware", &params), expected, "{params}");
+    }
+    let files = "FirmwareName=many DestVersion=8.0 ProductKey=pk MultiFiles.1.Name=a.bin MultiFiles.1.Size=10 \
+                 MultiFiles.1.Url=u MultiFiles.2.Name=b.bin MultiFiles.2.Size=20 MultiFiles.2.Url=v NeedToVerify=false";
+    assert_eq!(
+        bench.code("CreateOTAFirmware", &files.replace("MultiFiles.2.Size=20", "")),
+        "iot.common.InvalidFormattedParameter"
+    );
+    let many = bench.ok("CreateOTAFirmware", files)["Data"]["FirmwareId"].as_str().unwrap().to_owned();
+    let info = bench.ok("QueryOTAFirmware", &format!("FirmwareId={many}"));
+    matches(&info, &[fixture!("QueryOTAFirmware.multi-files"), fixture!("QueryOTAFirmware.unverified")], &[]);
+    let mqtt = format!("FirmwareId={many} ProductKey=pk TargetSelection=ALL DownloadProtocol=MQTT");
+    assert_eq!(bench.code("CreateOTAStaticUpgradeJob", &mqtt), "iot.firmware.InvalidFirmware", "one file only");
+    bench.ok("CreateOTAStaticUpgradeJob", &format!("FirmwareId={id} ProductKey=pk TargetSelection=ALL"));
+    let delete = format!("FirmwareId={id}");
+    assert_eq!(bench.code("DeleteOTAFirmware", &delete), "iot.firmware.IncorrectDeviceUpgradeJobStatus");
+    bench.minutes(10);
+    matches(&bench.ok("DeleteOTAFirmware", &delete), &[fixture!("DeleteOTAFirmware.ok")], &[]);
+    assert_eq!(bench.code("QueryOTAFirmware", &delete), "iot.firmware.FirmwareNotFound");
+    bench.ok("CreateOTAFirmware", create);
 }
 
 #[test]

@@ -1,6 +1,10 @@
-//! Access keys: from a Kubernetes Secret, and never shown (ota-api: section 11).
+//! Access keys: from a Kubernetes Secret, the operator's environment, or a role; never shown (ota-api: section 11).
 //!
-//! Here belongs turning a Secret's data into keys and keeping them out of sight. Fetching the Secret never comes in.
+//! Here belongs turning what was read into keys and keeping them out of sight. Fetching a Secret, and who may use whose
+//! keys, never comes in.
+
+pub mod environment;
+pub mod sts;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -35,12 +39,19 @@ pub struct Credentials {
     id: String,
     secret: SecretString,
     token: Option<SecretString>,
+    principal: Option<String>,
 }
 
 impl Credentials {
     /// Takes the parts as they are.
     pub fn new(id: impl Into<String>, secret: SecretString, token: Option<SecretString>) -> Self {
-        Self { id: id.into(), secret, token }
+        Self { id: id.into(), secret, token, principal: None }
+    }
+
+    /// The same, as keys that a principal is given for a while: what it is called stays when the keys change.
+    #[must_use]
+    pub fn of(self, principal: &str) -> Self {
+        Self { principal: Some(principal.to_owned()), ..self }
     }
 
     /// Reads a Secret's data. One newline at the end of a value is cut off, as people make Secrets from files. An empty
@@ -56,7 +67,7 @@ impl Credentials {
         let id = required(ID_KEY)?.to_owned();
         let secret = SecretString::from(required(SECRET_KEY)?);
         let token = text(data, TOKEN_KEY)?.filter(|t| !t.is_empty()).map(SecretString::from);
-        Ok(Self { id, secret, token })
+        Ok(Self::new(id, secret, token))
     }
 
     /// The access key id. It goes to the cloud; people and the API server see [`Credentials::digest`].
@@ -76,7 +87,12 @@ impl Credentials {
 
     /// Which key this is: the first 16 hexadecimal digits of the id's SHA-256.
     pub fn digest(&self) -> String {
-        hex(Sha256::digest(self.id.as_bytes()).into_iter().take(8))
+        digest(&self.id)
+    }
+
+    /// Whom the key belongs to: the digest of the principal's name, else of the id.
+    pub fn principal(&self) -> String {
+        digest(self.principal.as_deref().unwrap_or(&self.id))
     }
 
     /// Whether two are the same in every part: whether a client can stay.
@@ -86,7 +102,10 @@ impl Credentials {
             (Some(ours), Some(theirs)) => ours.expose_secret() == theirs.expose_secret(),
             _ => false,
         };
-        self.id == other.id && self.secret.expose_secret() == other.secret.expose_secret() && tokens_match
+        self.id == other.id
+            && self.principal == other.principal
+            && self.secret.expose_secret() == other.secret.expose_secret()
+            && tokens_match
     }
 }
 
@@ -106,8 +125,12 @@ fn text<'a>(data: &'a BTreeMap<String, Vec<u8>>, key: &'static str) -> Result<Op
     Ok(Some(value))
 }
 
+fn digest(text: &str) -> String {
+    hex(Sha256::digest(text.as_bytes()).into_iter().take(8))
+}
+
 /// Lower-case hexadecimal.
-pub(super) fn hex(bytes: impl IntoIterator<Item = u8>) -> String {
+pub(in crate::ota) fn hex(bytes: impl IntoIterator<Item = u8>) -> String {
     bytes.into_iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -1,7 +1,9 @@
 //! The envelope of every answer: is it a success, an error, or neither (ota-api: section 8); and reading its fields.
 //!
-//! Here belongs tolerance: both spellings of a name, numbers as text, the many ways to write an empty list. Which fields
-//! make a job or a task is `decode`'s affair.
+//! Here belongs tolerance: JSON or XML, both spellings of a name, numbers as text, the many ways to write an empty list.
+//! Which fields make a job or a task is `decode`'s affair; the simulated cloud writes XML with [`xml::encode`].
+
+pub mod xml;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -29,26 +31,26 @@ pub(super) struct Document {
 /// `Transient`).
 pub(super) fn judge(answer: &Answer) -> Result<Document, CallError> {
     let Answer { http_status: status, retry_after, .. } = *answer;
-    let Ok(Value::Object(root)) = serde_json::from_slice(&answer.body) else {
-        let why = format!("HTTP {status} with {} bytes that are no JSON object", answer.body.len());
+    let Some(root) = fields(&answer.body) else {
+        let why = format!("HTTP {status} with {} bytes that are neither JSON nor XML", answer.body.len());
         let error = CallError::new(code::class_of(code::UNREADABLE_ANSWER, status), code::UNREADABLE_ANSWER, &why);
         return Err(CallError { retry_after, ..error });
     };
-    let fields = Node(&root);
-    let request_id = fields.text("RequestId").unwrap_or_default();
-    let code = fields.text("Code").unwrap_or_default();
-    let payload = fields.node("Data").is_some() || fields.node("FirmwareInfo").is_some();
-    let refused = match fields.flag("Success") {
+    let top = Node(&root);
+    let request_id = top.text("RequestId").unwrap_or_default();
+    let code = top.text("Code").unwrap_or_default();
+    let payload = top.node("Data").is_some() || top.node("FirmwareInfo").is_some();
+    let refused = match top.flag("Success") {
         Some(true) => false,
         Some(false) => true,
         None => !code.is_empty(),
     };
     if refused {
-        let message = fields.text("ErrorMessage").or_else(|| fields.text("Message")).unwrap_or_default();
+        let message = top.text("ErrorMessage").or_else(|| top.text("Message")).unwrap_or_default();
         let error = CallError::new(code::class_of(&code, status), &code, without_echo(&code, &message));
         return Err(CallError { retry_after, ..error }.with_request_id(&request_id));
     }
-    let succeeded = match fields.flag("Success") {
+    let succeeded = match top.flag("Success") {
         Some(_) => status < 400,
         None => (200..300).contains(&status) && payload,
     };
@@ -60,11 +62,28 @@ pub(super) fn judge(answer: &Answer) -> Result<Document, CallError> {
     Ok(Document { request_id, root, date: answer.date, now: answer.now })
 }
 
-/// Whether the account's quota refused the call. Cheap for large bodies: those are never refusals.
-pub(super) fn throttled(http_status: u16, body: &[u8]) -> bool {
-    let root = if body.len() < 64 * 1024 { serde_json::from_slice::<Value>(body).ok() } else { None };
-    let code = root.as_ref().and_then(Value::as_object).and_then(|root| Node(root).text("Code")).unwrap_or_default();
-    code::is_throttling(&code, http_status)
+/// The top level of a body in either format. What a proxy says in HTML is XML, if at all, without our fields.
+pub(super) fn fields(body: &[u8]) -> Option<Map<String, Value>> {
+    let text = std::str::from_utf8(body).ok()?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.trim_start().starts_with('<') {
+        return xml::decode(text).ok();
+    }
+    match serde_json::from_str(text) {
+        Ok(Value::Object(root)) => Some(root),
+        _ => None,
+    }
+}
+
+/// Whether the account's quota refused a call.
+pub fn throttled(answer: &Answer) -> bool {
+    code::is_throttling(&code_of(&answer.body).unwrap_or_default(), answer.http_status)
+}
+
+/// The code of a refusal; none: a body without one, or a long one, which is never a refusal.
+pub(super) fn code_of(body: &[u8]) -> Option<String> {
+    let root = if body.len() < 64 * 1024 { fields(body) } else { None };
+    root.as_ref().and_then(|root| Node(root).text("Code"))
 }
 
 /// What an answer that is no success says about the effect of the call. Cheap for large bodies: those are lists.
@@ -106,6 +125,11 @@ impl Document {
 pub(super) struct Node<'a>(&'a Map<String, Value>);
 
 impl<'a> Node<'a> {
+    /// The top level of an answer.
+    pub(super) fn of(root: &'a Map<String, Value>) -> Self {
+        Self(root)
+    }
+
     fn get(self, name: &str) -> Option<&'a Value> {
         let found = self.0.get(name).or_else(|| {
             let mut letters = name.chars();
@@ -154,22 +178,23 @@ impl<'a> Node<'a> {
         self.get(name)?.as_object().map(Node)
     }
 
-    /// The elements of `outer.inner[]`, or of a bare `outer[]`. Absent, null, `{}`, `[]` and `""` are empty; an object
-    /// where the array should be is its only element. Anything else is unreadable.
+    /// The elements of `outer.inner[]`, or of a bare `outer[]`. Absent, null, `{}`, `[]` and `""` are empty; an object or
+    /// a text where the inner array should be is its only element, as XML has it. Anything else is unreadable.
     pub(super) fn list(self, outer: &str, inner: &str) -> Result<Vec<&'a Value>, CallError> {
         let list = match self.get(outer) {
-            Some(Value::Object(wrapper)) if wrapper.is_empty() => None,
             Some(Value::Object(wrapper)) => Node(wrapper).get(inner),
+            Some(Value::String(text)) if !text.is_empty() => {
+                return Err(unreadable(&format!("{outer}.{inner} is no list")));
+            }
             bare => bare,
         };
-        match list {
-            None => Ok(Vec::new()),
-            Some(Value::Array(elements)) => Ok(elements.iter().collect()),
-            Some(Value::String(text)) if text.is_empty() => Ok(Vec::new()),
-            Some(Value::Object(only)) if only.is_empty() => Ok(Vec::new()),
-            Some(only @ Value::Object(_)) => Ok(vec![only]),
-            Some(_) => Err(unreadable(&format!("{outer}.{inner} is no list"))),
-        }
+        elements(list).ok_or_else(|| unreadable(&format!("{outer}.{inner} is no list")))
+    }
+
+    /// The objects of a list without a wrapper; one of XML, if single, is the element itself.
+    pub(super) fn bare(self, name: &str) -> Result<Vec<Node<'a>>, CallError> {
+        let list = elements(self.get(name)).ok_or_else(|| unreadable(&format!("{name} is no list")))?;
+        Ok(list.into_iter().filter_map(|v| v.as_object().map(Node)).collect())
     }
 
     /// As [`Node::list`], of objects.
@@ -181,6 +206,17 @@ impl<'a> Node<'a> {
     /// As [`Node::list`], of texts.
     pub(super) fn texts(self, outer: &str, inner: &str) -> Result<Vec<String>, CallError> {
         Ok(self.list(outer, inner)?.into_iter().filter_map(scalar).collect())
+    }
+}
+
+fn elements(list: Option<&Value>) -> Option<Vec<&Value>> {
+    match list {
+        None => Some(Vec::new()),
+        Some(Value::Array(elements)) => Some(elements.iter().collect()),
+        Some(Value::String(text)) if text.is_empty() => Some(Vec::new()),
+        Some(Value::Object(only)) if only.is_empty() => Some(Vec::new()),
+        Some(only @ (Value::Object(_) | Value::String(_))) => Some(vec![only]),
+        Some(_) => None,
     }
 }
 
@@ -208,6 +244,11 @@ pub(super) mod tests {
             (400, r#"{"requestId":"R","success":"false","code":"iot.firmware.SystemBusy","errorMessage":"m"}"#),
             (503, r#"{"RequestId":"R","HostId":"h","Code":"iot.firmware.SystemBusy","Message":"m"}"#),
             (200, r#"{"requestId":"R","code":"iot.firmware.SystemBusy","message":"m","Recommend":"x"}"#),
+            (400, "<Error><RequestId>R</RequestId><Code>iot.firmware.SystemBusy</Code><Message>m</Message></Error>"),
+            (
+                200,
+                " <X><requestId>R</requestId><Success>False</Success><Code>iot.firmware.SystemBusy</Code><ErrorMessage>m</ErrorMessage></X>",
+            ),
         ] {
             let error = judge(&answer(status, body)).unwrap_err();
             let got = (error.code.as_str(), error.message.as_str(), error.request_id.as_deref(), error.class);
@@ -222,6 +263,8 @@ pub(super) mod tests {
             r#"{"Success":true,"Code":"success"}"#,
             r#"{"success":"True"}"#,
             r#"{"RequestId":"R","Data":{"JobId":"j"}}"#,
+            "\u{feff}{\"Success\":true}",
+            "<R><Success>true</Success><Code/></R>",
         ] {
             assert!(judge(&answer(200, body)).is_ok(), "{body}");
         }
@@ -240,9 +283,11 @@ pub(super) mod tests {
             (200, r#"{"Success":true"#),
             (302, r#"{"Data":{}}"#),
             (502, "Bad Gateway"),
-            (403, "<Error><Code>Forbidden</Code></Error>"),
+            (403, "<html><head><title>403</title></head><body><h1>no</h1></body></html>"),
+            (200, "<R><Success>true</Success>"),
+            (200, "<R/>"),
             (500, r#"{"Success":true,"Data":{"JobId":"j"}}"#),
-            (200, "\u{feff}{\"Success\":true}"),
+            (200, "\u{feff}"),
         ] {
             let error = judge(&answer(status, body)).unwrap_err();
             assert_eq!(
@@ -277,6 +322,7 @@ pub(super) mod tests {
         }
         assert_eq!(names(r#"{"Data":{"X":["a",1]}}"#), Ok(vec!["a".to_owned(), "1".to_owned()]));
         assert_eq!(names(r#"{"data":["a"]}"#), Ok(vec!["a".to_owned()]));
+        assert_eq!(names(r#"{"Data":{"X":"a"}}"#), Ok(vec!["a".to_owned()]), "of XML");
         for body in [r#"{"Data":"a"}"#, r#"{"Data":7}"#, r#"{"Data":{"X":true}}"#] {
             assert_eq!(names(body).unwrap_err().code, code::UNREADABLE_ANSWER, "{body}");
         }
@@ -299,10 +345,12 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn throttling_is_seen_in_status_or_code() {
-        assert!(throttled(429, b""));
-        assert!(throttled(400, br#"{"Code":"Throttling.User"}"#));
-        assert!(!throttled(400, br#"{"Code":"InvalidAction"}"#));
-        assert!(!throttled(200, br#"{"Success":true,"Data":{}}"#));
+    fn a_refusals_code_is_found_in_both_formats() {
+        assert_eq!(code_of(br#"{"Code":"Throttling.User"}"#).as_deref(), Some("Throttling.User"));
+        assert_eq!(code_of(b"<Error><Code>Throttling.User</Code></Error>").as_deref(), Some("Throttling.User"));
+        assert_eq!(code_of(br#"{"Success":true,"Data":{}}"#), None);
+        assert_eq!(code_of(b""), None);
+        let long = format!(r#"{{"Code":"Throttling","Message":"{}"}}"#, "x".repeat(64 * 1024));
+        assert_eq!(code_of(long.as_bytes()), None);
     }
 }

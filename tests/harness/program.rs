@@ -1,12 +1,13 @@
-//! The two programs that the demo runs beside the cluster: `fota cloud` and `fota controller`.
+//! `fota` as a process of its own: the operator, or the simulated cloud.
 
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::harness::supervised::{Supervised, private_dir};
-use super::harness::{Result, wait};
+use super::process::Process;
+use super::supervised::{Supervised, private_dir};
+use super::{Result, wait};
 
 const START_LIMIT: Duration = Duration::from_secs(30);
 const STOP_LIMIT: Duration = Duration::from_secs(10);
@@ -14,7 +15,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// Asks nobody's proxy for addresses of this machine.
 const NO_PROXY: &[&str] = &["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
 
-/// A running program of ours, which ends when the demo does, however that ends.
+/// `fota`, running. It ends when this process does, however that ends.
 pub struct Program {
     name: &'static str,
     server: Supervised,
@@ -22,7 +23,8 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts `fota` with these arguments; its log goes into a folder of its own under `home`.
+    /// Starts `fota` with these arguments; its log goes into a folder of its own under `home`. The process that owns the
+    /// last such folder takes `home` with it.
     pub fn start(name: &'static str, home: &Path, proxy: bool, arguments: &[&str]) -> Result<Self> {
         let dir = home.join(name);
         private_dir(&dir)?;
@@ -72,7 +74,17 @@ impl Program {
         found.map_err(|error| format!("{error}\n{}", self.tail(20)).into())
     }
 
-    /// Copies its log to where it survives the demo.
+    /// The process that runs now.
+    pub fn process(&self) -> Process {
+        self.server.process()
+    }
+
+    /// SIGKILL, if it still runs, and then the same again; the log goes on.
+    pub fn restart(&mut self) -> Result<()> {
+        self.server.restart()
+    }
+
+    /// Copies its log to where it survives us.
     pub fn keep_log(&self, dir: &Path) -> Result<PathBuf> {
         let kept = dir.join(format!("{}.log", self.name));
         fs::copy(&self.log, &kept)?;
@@ -88,12 +100,12 @@ impl Program {
     }
 }
 
-/// The binary that cargo put next to this one's folder.
+/// The binary that cargo put next to the folder of examples, or of tests, that this one is in.
 fn fota() -> Result<PathBuf> {
-    let demo = env::current_exe()?;
-    let fota = demo.parent().and_then(Path::parent).ok_or("the demo is in no folder")?.join("fota");
+    let this = env::current_exe()?;
+    let fota = this.parent().and_then(Path::parent).ok_or("this program is in no folder")?.join("fota");
     if fota.is_file() {
         return Ok(fota);
     }
-    Err(format!("{} is missing: run `cargo build --bin fota` (`make demo` does)", fota.display()).into())
+    Err(format!("{} is missing: run `cargo build --bin fota` (make does)", fota.display()).into())
 }
