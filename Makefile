@@ -1,12 +1,12 @@
 # Needs rustup, a C compiler, Go, make, and util-linux (flock, setsid).
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos sim lint cluster cluster-down test-sdk fmt clean kube toolchain
+.PHONY: help demo test chaos sim lint chart install.yaml image e2e cluster cluster-down test-sdk fmt clean kube toolchain
 
 # Asked, not assumed: CARGO_TARGET_DIR and cargo's configuration may move it.
 target = $$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+	@sed -n 's/^\([a-z0-9.-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
 
 demo: kube ## run a whole rollout here, or with EXAMPLE=bad-firmware one that is stopped; KEEP=1 leaves it running
 	cargo build --locked --bin fota --example demo
@@ -28,7 +28,21 @@ lint: toolchain ## check formatting, clippy, documentation and shell scripts
 	cargo fmt --check
 	cargo clippy --locked --all-targets --features sabotage -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps --lib
-	@for script in .ci/run $$(find . -name target -prune -o -name '*.sh' -print); do bash -n "$$script" || exit 1; done
+	@for script in .ci/run .ci/e2e $$(find . -name target -prune -o -name '*.sh' -print); do bash -n "$$script" || exit 1; done
+
+chart: kube ## lint the Helm chart and have a real API server judge every variant of it
+	cargo build --locked --example cluster
+	@tests/chart/check.sh "$(target)/debug/examples/cluster"
+
+install.yaml: ## render the chart into one file for kubectl apply -f
+	@tests/chart/check.sh render >$@.part && mv $@.part $@
+
+image: ## build the container image as an OCI archive, without Docker, and its SBOM
+	@image/build.sh
+
+e2e: ## install, upgrade, break and uninstall it on a real cluster: kind, or KUBECONFIG and E2E_LOAD (tests/e2e/run.sh)
+	@archive=$$(image/build.sh) && if [ -n "$$E2E_LOAD" ]; then exec tests/e2e/run.sh "$$archive"; \
+	  else exec tests/e2e/kind.sh "$$archive"; fi
 
 cluster: kube ## start the test control plane in the background and print its kubeconfig
 	cargo build --locked --example cluster

@@ -150,7 +150,14 @@ impl Stage {
         let namespace = cluster.namespace();
         let arguments =
             ["controller", "--kubeconfig", kubeconfig, "--namespace", namespace, "--lease-namespace", cluster.system()];
-        let quick = ["--allow-insecure-endpoints", "--poll-interval", "1s", "--progress-interval", "1s"];
+        let quick = [
+            "--telemetry-addr=off",
+            "--allow-insecure-endpoints",
+            "--poll-interval",
+            "1s",
+            "--progress-interval",
+            "1s",
+        ];
         let operator = Program::start("operator", &home, !cluster.is_own(), &[&arguments[..], &quick].concat())?;
         screen.note("operator", "fota controller runs, with the rights of its ServiceAccount only")?;
 

@@ -111,6 +111,32 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Every phase, in the order in which a rollout goes through them.
+    pub const ALL: &[Self] = &[
+        Self::Pending,
+        Self::Verifying,
+        Self::Gray,
+        Self::Full,
+        Self::Completed,
+        Self::Paused,
+        Self::Failed,
+        Self::Aborted,
+    ];
+
+    /// As it is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "Pending",
+            Self::Verifying => "Verifying",
+            Self::Gray => "Gray",
+            Self::Full => "Full",
+            Self::Completed => "Completed",
+            Self::Paused => "Paused",
+            Self::Failed => "Failed",
+            Self::Aborted => "Aborted",
+        }
+    }
+
     /// The run is over, one way or the other.
     pub const fn has_ended(self) -> bool {
         matches!(self, Self::Completed) || self.is_given_up()
@@ -124,7 +150,7 @@ impl Phase {
 
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
+        f.write_str(self.name())
     }
 }
 

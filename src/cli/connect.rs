@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::ota::endpoint::AllowedEndpoints;
 
 /// Flags of every command that reads accounts.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(super) struct Connect {
     /// Kubeconfig; default: $KUBECONFIG, ~/.kube/config, or the pod's ServiceAccount
     #[arg(long, value_name = "FILE")]

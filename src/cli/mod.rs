@@ -3,6 +3,7 @@
 mod connect;
 mod crds;
 mod doctor;
+mod installed;
 mod mapping;
 
 use std::path::PathBuf;
@@ -43,6 +44,25 @@ enum Command {
     Doctor(Box<doctor::Doctor>),
     /// Print the CustomResourceDefinitions
     Crds(Crds),
+    /// Ask a URL and succeed when it answers 2xx: for `helm test`
+    #[command(hide = true)]
+    Probe(Probe),
+    /// Succeed when no rollout needs the operator any more: for `helm uninstall`
+    #[command(hide = true)]
+    Unused(Unused),
+}
+
+#[derive(Debug, clap::Args)]
+struct Probe {
+    /// http or https; SSL_CERT_FILE names other CA certificates than the system's
+    url: String,
+}
+
+#[derive(Debug, clap::Args)]
+struct Unused {
+    /// Look in this namespace only
+    #[arg(long, value_name = "NAMESPACE")]
+    namespace: Option<String>,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -53,6 +73,12 @@ struct Logs {
     /// What is logged: a level, or tracing's filter syntax
     #[arg(long, env = "FOTA_LOG", default_value = "info", value_name = "FILTER")]
     log: String,
+}
+
+impl Default for Logs {
+    fn default() -> Self {
+        Self { log_format: telemetry::Format::Text, log: "info".to_owned() }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -82,6 +108,9 @@ struct Controller {
     /// How long a replica that is gone without a word is waited for
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = lease_length)]
     lease_duration: Duration,
+    /// Where /livez, /readyz and /metrics are served: HOST:PORT, :PORT, or off
+    #[arg(long, value_name = "ADDRESS", default_value = ":8080")]
+    telemetry_addr: String,
     #[command(flatten)]
     logs: Logs,
 }
@@ -147,6 +176,13 @@ pub fn main() -> ExitCode {
             let logs = doctor.logs.clone();
             asynchronously(&logs, doctor::examine(*doctor))
         }
+        Command::Probe(Probe { url }) => {
+            asynchronously(&Logs::default(), async move { installed::probe(&url).await.map(success) })
+        }
+        Command::Unused(Unused { namespace }) => asynchronously(&Logs::default(), async move {
+            let kube = client(Connect::default().config().await?)?;
+            installed::unused(kube, namespace.as_deref()).await.map(success)
+        }),
     }
 }
 
@@ -177,7 +213,11 @@ async fn start(given: &Controller) -> Result<(), String> {
     };
     let client = client(config)?;
     let cadences = Cadences { poll: given.poll_interval, progress: given.progress_interval };
-    run(client, Settings { namespace: given.namespace.clone(), rules, cadences, lease }).await;
+    let telemetry = match given.telemetry_addr.as_str() {
+        "off" => None,
+        address => Some(telemetry::listen(address).await.map_err(|why| format!("--telemetry-addr: {why}"))?),
+    };
+    run(client, Settings { namespace: given.namespace.clone(), rules, cadences, lease }, telemetry).await;
     Ok(())
 }
 

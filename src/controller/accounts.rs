@@ -21,6 +21,7 @@ use crate::ota::limits::Permit;
 use crate::ota::quota::Quota;
 use crate::rollout::effective;
 use crate::rollout::observed::{Account, Trouble};
+use crate::telemetry::Metrics;
 
 use super::keys::Keys;
 use super::lease::{Group, Leases};
@@ -54,6 +55,7 @@ pub struct Accounts {
     quotas: Mutex<BTreeMap<Group, SharedQuota>>,
     /// By subject: the first time that an account showed this process a tag of ours.
     echoes: Mutex<BTreeMap<String, TagEcho>>,
+    metrics: Metrics,
 }
 
 struct Known {
@@ -74,9 +76,15 @@ pub(super) fn waiting(reason: &'static str, message: String) -> Trouble {
 
 impl Accounts {
     /// Accounts out of a store.
-    pub fn new(kube: kube::Client, store: Store<OTAAccount>, keys: Keys, leases: Arc<Leases>) -> Self {
+    pub fn new(
+        kube: kube::Client,
+        store: Store<OTAAccount>,
+        keys: Keys,
+        leases: Arc<Leases>,
+        metrics: Metrics,
+    ) -> Self {
         let (known, quotas, echoes) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { kube, store, keys, known, leases, quotas, echoes }
+        Self { kube, store, keys, known, leases, quotas, echoes, metrics }
     }
 
     /// What this process owns.
@@ -207,7 +215,7 @@ impl Accounts {
         let permit = Permit::new(move |longest| leases.left(&owned).is_some_and(|left| left > longest));
         let client = Client::new(endpoint, credentials, self.quota(&group), self.leases.limits())
             .map_err(|error| stalled("ClientInvalid", error.to_string()))?;
-        let client = Arc::new(client.signing(account.signature).permitted(permit));
+        let client = Arc::new(client.signing(account.signature).permitted(permit).measured(self.metrics.clone()));
         Ok(Ready { account, group, client })
     }
 

@@ -156,7 +156,8 @@ async fn carry_out<W: World>(
                     Ok(After::Again)
                 }
                 Err(error) => {
-                    warn!(rollout = %key, %job, %error, "cancel not accepted");
+                    let request_id = error.request_id.as_deref();
+                    warn!(rollout = %key, %job, request_id, %error, "cancel not accepted");
                     write_if_due(world, memory, rollout, &step.status, progress).await?;
                     Ok(After::Pause)
                 }
@@ -180,10 +181,11 @@ async fn send<W: World>(
     memory.sent(rollout, claim, &outcome, ticketed, world.monotonic());
     match &outcome {
         Outcome::Accepted { job_id, request_id, .. } => {
-            info!(rollout = %key, stage = %claim.stage, job = %job_id, request = %request_id, "job created");
+            info!(rollout = %key, stage = %claim.stage, job = %job_id, %request_id, "job created");
         }
         Outcome::Rejected(error) | Outcome::Unknown(error) => {
-            warn!(rollout = %key, stage = %claim.stage, epoch = claim.epoch, %error, "create not accepted");
+            let request_id = error.request_id.as_deref();
+            warn!(rollout = %key, stage = %claim.stage, epoch = claim.epoch, request_id, %error, "create not accepted");
         }
     }
     outcome

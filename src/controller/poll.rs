@@ -142,7 +142,7 @@ pub async fn poll<A: Api>(
 
 /// What a failed read means for a person.
 pub fn trouble(error: &CallError) -> Trouble {
-    tracing::warn!(%error, "a read failed");
+    tracing::warn!(request_id = error.request_id.as_deref(), %error, "a read failed");
     let meaning = error.meaning();
     let stalled = error.class != CodeClass::Unknown && meaning.requeue.needs_a_person();
     let what = if stalled { "the cloud refuses to answer" } else { "the cloud cannot be read at the moment" };

@@ -14,6 +14,7 @@ use crate::api::FirmwareRollout;
 use crate::clock;
 use crate::rollout::course;
 use crate::rollout::wanted::{Wanted, wanted};
+use crate::telemetry::Pulse;
 
 use super::cluster::Cluster;
 use super::lease::Group;
@@ -53,6 +54,7 @@ pub async fn run(
     memory: Arc<Memory>,
     cadences: Cadences,
     wake: UnboundedSender<ObjectRef<FirmwareRollout>>,
+    pulse: Pulse,
 ) {
     let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
     let places = Arc::new(Semaphore::new(AT_ONCE));
@@ -60,6 +62,7 @@ pub async fn run(
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        pulse.beat();
         let mut live = Vec::new();
         for cached in cluster.all() {
             let key = Key::of(&*cached);

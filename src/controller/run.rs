@@ -1,19 +1,25 @@
 //! The controller process: stores, watches, and the loop that passes.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use kube::runtime::controller::{Action, Config as ControllerConfig};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::{Controller, Predicate as _, PredicateConfig, WatchStreamExt as _, predicates, watcher};
 use kube::{Api, Resource};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use tracing::{info, warn};
 
+use crate::api::status::Phase;
 use crate::api::{FirmwareRollout, OTAAccount};
+use crate::clock;
+use crate::telemetry::{self, Metrics, Pulse};
 
 use super::accounts::Accounts;
 use super::cluster::{Cluster, account_of, prune};
@@ -51,14 +57,15 @@ struct Context {
     cluster: Arc<Cluster>,
     memory: Arc<Memory>,
     cadences: Cadences,
+    metrics: Metrics,
 }
 
 #[derive(Debug, thiserror::Error)]
 #[error("a pass failed")]
 struct PassFailed;
 
-/// Runs until SIGTERM or ctrl-c.
-pub async fn run(kube: kube::Client, settings: Settings) {
+/// Runs until SIGTERM or ctrl-c. Probes and metrics are served at `telemetry`, from before the first resource is read.
+pub async fn run(kube: kube::Client, settings: Settings, telemetry: Option<TcpListener>) {
     let rollouts: Api<FirmwareRollout> = api(&kube, settings.namespace.as_deref());
     let accounts: Api<OTAAccount> = api(&kube, settings.namespace.as_deref());
 
@@ -84,19 +91,40 @@ pub async fn run(kube: kube::Client, settings: Settings) {
 
     let reporter = Reporter { controller: "fota".to_owned(), instance: std::env::var("HOSTNAME").ok() };
     let leases = Arc::new(Leases::new(settings.lease.duration));
-    let accounts = Accounts::new(kube.clone(), account_store, Keys::new(settings.rules.clone()), leases);
+    let metrics = Metrics::new();
+    let read = account_store.clone();
+    let accounts =
+        Accounts::new(kube.clone(), account_store, Keys::new(settings.rules.clone()), leases, metrics.clone());
     let recorder = Recorder::new(kube.clone(), reporter);
     let cluster = Arc::new(Cluster::new(kube.clone(), store.clone(), accounts, recorder));
     let memory = Arc::new(Memory::default());
     let (wake, woken) = futures::channel::mpsc::unbounded();
-    let keeper = Keeper { cluster: cluster.clone(), memory: memory.clone(), wake: wake.clone() };
+    let keeper =
+        Keeper { cluster: cluster.clone(), memory: memory.clone(), wake: wake.clone(), metrics: metrics.clone() };
     let (stop, stopped) = watch::channel(false);
     let keeper = tokio::spawn(lease::run(keeper, settings.lease, stopped));
-    let poller = tokio::spawn(poller::run(cluster.clone(), memory.clone(), settings.cadences, wake));
+    let pulse = Pulse::default();
+    let poller = poller::run(cluster.clone(), memory.clone(), settings.cadences, wake, pulse.clone());
+    let poller = tokio::spawn(poller);
     let readiness = tokio::spawn(readiness::run(kube, cluster.clone()));
+    if let Some(listener) = telemetry {
+        let parts = [
+            ("poller", poller.abort_handle()),
+            ("keeper of Leases", keeper.abort_handle()),
+            ("judge of accounts", readiness.abort_handle()),
+        ];
+        let (cluster, rollouts) = (cluster.clone(), store.clone());
+        let parts: Arc<[(&'static str, AbortHandle)]> = parts.into();
+        let state = move || {
+            let synced = is_filled(&rollouts) && is_filled(&read);
+            let ended = parts.iter().find(|(_, part)| part.is_finished()).map(|(name, _)| *name);
+            state(&cluster, synced, pulse.idle(), ended)
+        };
+        tokio::spawn(telemetry::serve(listener, metrics.clone(), state));
+    }
 
     let users = store.clone();
-    let context = Arc::new(Context { cluster, memory, cadences: settings.cadences });
+    let context = Arc::new(Context { cluster, memory, cadences: settings.cadences, metrics });
     info!("the controller starts");
     let unready = asked_before(store.clone());
     let controller = Controller::for_stream(changes, store)
@@ -148,6 +176,33 @@ where
     }
 }
 
+/// Whether a store has had every resource once.
+fn is_filled<K>(store: &reflector::Store<K>) -> bool
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    store.wait_until_ready().now_or_never().is_some_and(|filled| filled.is_ok())
+}
+
+/// How things stand, for probes and metrics.
+fn state(cluster: &Cluster, synced: bool, idle: Duration, ended: Option<&'static str>) -> telemetry::State {
+    let accounts = cluster.accounts();
+    let groups: BTreeSet<_> = accounts.all().iter().filter_map(|a| accounts.group(&Key::of(&**a))).collect();
+    let mut rollouts: BTreeMap<_, usize> = Phase::ALL.iter().map(|phase| (phase.name(), 0)).collect();
+    for rollout in cluster.all().iter().filter(|rollout| cluster.owns(&account_of(rollout))) {
+        let phase = rollout.status.as_ref().and_then(|s| s.phase).unwrap_or(Phase::Pending);
+        *rollouts.entry(phase.name()).or_default() += 1;
+    }
+    telemetry::State {
+        synced,
+        groups: groups.len(),
+        owned: groups.iter().filter(|group| cluster.leases().left(group).is_some()).count(),
+        rollouts: rollouts.into_iter().collect(),
+        idle,
+        ended,
+    }
+}
+
 /// The rollouts that use an account.
 fn users_of(store: &reflector::Store<FirmwareRollout>, account: &OTAAccount) -> Vec<ObjectRef<FirmwareRollout>> {
     let key = Key::of(account);
@@ -157,7 +212,11 @@ fn users_of(store: &reflector::Store<FirmwareRollout>, account: &OTAAccount) -> 
 async fn reconcile(rollout: Arc<FirmwareRollout>, context: Arc<Context>) -> Result<Action, PassFailed> {
     let key = Key::of(&*rollout);
     for _ in 0..PASSES {
-        match pass(&*context.cluster, &context.memory, &key, context.cadences.progress).await {
+        let began = clock::monotonic();
+        let after = pass(&*context.cluster, &context.memory, &key, context.cadences.progress).await;
+        let result = if after == After::Pause { "failed" } else { "ok" };
+        context.metrics.passed(result, clock::monotonic().duration_since(began));
+        match after {
             After::Again => {}
             After::Rest => return Ok(Action::requeue(AT_LATEST)),
             After::Pause => return Err(PassFailed),

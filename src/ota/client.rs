@@ -20,10 +20,11 @@ use super::endpoint::Endpoint;
 use super::limits::{Limits, Permit};
 use super::quota::Quota;
 use super::signed::signed;
-use super::wire::{LONGEST_BODY, code_of};
-use super::{Answer, Api, NoAnswer, Operation, Request, Sender, Stamp, code, sign};
+use super::wire::{LONGEST_BODY, code_of, refused};
+use super::{Answer, Api, Class, NoAnswer, Operation, Request, Sender, Stamp, code, sign};
 use crate::api::Signature;
 use crate::clock;
+use crate::telemetry::Metrics;
 
 /// Longest pause that we let the gateway ask for (section 8).
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(120);
@@ -47,6 +48,7 @@ pub struct Client {
     permit: Option<Permit>,
     signature: Signature,
     denials: Arc<Mutex<Denials>>,
+    metrics: Option<Metrics>,
 }
 
 impl Client {
@@ -62,13 +64,30 @@ impl Client {
     ) -> Result<Self, ClientError> {
         let http = http(&endpoint, limits)?;
         let (signature, denials) = (Signature::default(), Arc::default());
-        Ok(Self { http, endpoint, credentials, quota, limits, permit: None, signature, denials })
+        Ok(Self { http, endpoint, credentials, quota, limits, permit: None, metrics: None, signature, denials })
     }
 
     /// The same, sending only what `permit` allows at that very moment.
     #[must_use]
     pub fn permitted(self, permit: Permit) -> Self {
         Self { permit: Some(permit), ..self }
+    }
+
+    /// The same, telling how long calls wait and take, and how they fail.
+    #[must_use]
+    pub fn measured(self, metrics: Metrics) -> Self {
+        Self { metrics: Some(metrics), ..self }
+    }
+
+    fn measure(&self, operation: Operation, waited: Duration, took: Option<Duration>, failed: Option<&'static str>) {
+        let Some(metrics) = &self.metrics else { return };
+        metrics.waited(operation.name(), waited);
+        if let Some(took) = took {
+            metrics.called(operation.name(), took);
+        }
+        if let Some(class) = failed {
+            metrics.refused(operation.name(), class);
+        }
     }
 
     /// The same, signing this way whatever has no stamp.
@@ -202,12 +221,27 @@ impl Api for Client {
         if request.stamp.as_ref().is_some_and(|stamp| stamp.sender != self.sender()) {
             return Err(NoAnswer::NotSent("the account has other keys or another endpoint by now".to_owned()));
         }
-        self.turn(operation, request.stamp.as_ref().map(|_| self.limits.patience)).await?;
-        let answer = self.send(request).await?;
+        let asked = clock::monotonic();
+        let turn = self.turn(operation, request.stamp.as_ref().map(|_| self.limits.patience)).await;
+        let sent = clock::monotonic();
+        let answer = match turn {
+            Ok(()) => self.send(request).await,
+            Err(absence) => Err(absence),
+        };
         let now = clock::monotonic();
-        let code = code_of(&answer.body).unwrap_or_default();
+        let code = answer.as_ref().ok().and_then(|answer| code_of(&answer.body)).unwrap_or_default();
+        let throttled = answer.as_ref().is_ok_and(|answer| code::is_throttling(&code, answer.http_status));
+        let failed = match &answer {
+            Err(NoAnswer::NotSent(_)) => Some("NotSent"),
+            Err(NoAnswer::Lost(_)) => Some("Lost"),
+            Ok(_) if throttled => Some("Throttled"),
+            Ok(answer) => refused(answer).map(Class::name),
+        };
+        let took = (failed != Some("NotSent")).then(|| now.duration_since(sent));
+        self.measure(operation, sent.duration_since(asked), took, failed);
+        let answer = answer?;
         self.denials.lock().unwrap_or_else(PoisonError::into_inner).note(operation, &code, now);
-        if code::is_throttling(&code, answer.http_status) {
+        if throttled {
             self.quota().throttled(operation, now, answer.retry_after);
         } else {
             self.quota().succeeded(operation, now);

@@ -1,31 +1,10 @@
-//! Logs. What is worth logging is decided where it happens; this room only sets up how it is written.
+//! Logs, metrics and probes. What is worth logging or measuring is decided where it happens; this room only sets up how
+//! it is written down, counted and served.
 
-use std::io::IsTerminal as _;
+mod logs;
+pub mod metrics;
+pub mod probes;
 
-use tracing_subscriber::EnvFilter;
-
-/// How logs are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// Lines for a person.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-/// Starts logging to stderr. To be called once.
-///
-/// # Errors
-/// What is wrong with the filter.
-pub fn start(format: Format, filter: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    match format {
-        Format::Text => logs.try_init(),
-        Format::Json => logs.json().flatten_event(true).try_init(),
-    }
-    .map_err(|error| error.to_string())
-}
+pub use logs::{Format, start};
+pub use metrics::Metrics;
+pub use probes::{Pulse, State, listen, serve};

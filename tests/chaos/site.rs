@@ -79,6 +79,7 @@ impl Site {
                 kubeconfig,
                 "--namespace",
                 &namespace,
+                "--telemetry-addr=off",
                 "--allow-insecure-endpoints",
                 "--poll-interval=300ms",
                 "--progress-interval=1s",

@@ -14,6 +14,7 @@ mod demo_bar;
 mod chaos;
 mod control_plane;
 mod doctor;
+mod installed;
 mod lease;
 mod leftovers;
 mod operator;

@@ -244,6 +244,8 @@ fn bad_manifests_are_refused_with_the_field_and_what_to_write() {
         (json!({"onExternalChange": "Ignore"}), "spec.onExternalChange", "Recreate"),
         (json!({"supersede": "Wait"}), "spec.supersede", "Queue"),
         (json!({"dynamic": {}}), "spec.dynamic", "unknown field"),
+        (json!({"accountRef": {"name": "../../other/otaaccounts/prod"}}), "spec.accountRef.name", "name of an object"),
+        (json!({"accountRef": {"name": "prod", "namespace": "other"}}), "spec.accountRef.namespace", "unknown field"),
     ];
     for (changes, field, says) in cases {
         let complaint = applied(&namespace, &rollout(&changes)).expect_err(&changes.to_string());
@@ -254,6 +256,16 @@ fn bad_manifests_are_refused_with_the_field_and_what_to_write() {
         (json!({"credentials": keys}), "spec", "give region"),
         (json!({"region": "CN Shanghai", "credentials": keys}), "spec.region", "region id"),
         (json!({"region": "cn-shanghai"}), "spec.credentials", "Required"),
+        (
+            json!({"region": "cn-shanghai", "credentials": {"secretRef": {"name": "../../other/secrets/keys"}}}),
+            "spec.credentials.secretRef.name",
+            "name of an object",
+        ),
+        (
+            json!({"region": "cn-shanghai", "credentials": {"secretRef": {"name": "keys", "namespace": "other"}}}),
+            "spec.credentials.secretRef.namespace",
+            "unknown field",
+        ),
         (json!({"region": "cn-shanghai", "credentials": keys, "listLag": "1"}), "spec.listLag", "no days"),
         (json!({"region": "cn-shanghai", "credentials": keys, "signature": "v3"}), "spec.signature", "V3"),
         (json!({"region": "cn-shanghai", "credentials": {}}), "spec.credentials", "exactly one of secretRef"),

@@ -19,6 +19,7 @@ use crate::api::{FIELD_MANAGER, FirmwareRollout};
 use crate::controller::cluster::{Cluster, account_of, timely};
 use crate::controller::memory::Memory;
 use crate::controller::world::{Key, WriteError};
+use crate::telemetry::Metrics;
 
 use super::election::{Answer, Draft, Election, Next, Terms};
 use super::record::{object, record};
@@ -38,6 +39,8 @@ pub struct Keeper {
     pub memory: Arc<Memory>,
     /// Wakes a group's rollouts when it is gained.
     pub wake: UnboundedSender<ObjectRef<FirmwareRollout>>,
+    /// Counts what is gained and lost.
+    pub metrics: Metrics,
 }
 
 struct Held {
@@ -219,9 +222,18 @@ impl Seat {
 
     fn changed(&self, was: bool, is: bool, holder: Option<&str>) {
         match (was, is) {
-            (false, true) => info!(lease = %self.name, "ours"),
-            (true, false) => warn!(lease = %self.name, holder, "lost"),
-            _ => warn!(lease = %self.name, "ours again, after it had run out"),
+            (false, true) => {
+                info!(lease = %self.name, "ours");
+                self.keeper.metrics.lease("gained");
+            }
+            (true, false) => {
+                warn!(lease = %self.name, holder, "lost");
+                self.keeper.metrics.lease("lost");
+            }
+            _ => {
+                warn!(lease = %self.name, "ours again, after it had run out");
+                self.keeper.metrics.lease("regained");
+            }
         }
     }
 

@@ -25,6 +25,18 @@ pub enum Class {
     Done,
 }
 
+impl Class {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Terminal => "Terminal",
+            Self::Transient => "Transient",
+            Self::Unknown => "Unknown",
+            Self::Done => "Done",
+        }
+    }
+}
+
 /// No device of the selection can be upgraded (8.2).
 pub const NO_DEVICE_CAN_UPGRADE: &str = "iot.firmware.NoDeviceCanUpgrade";
 /// The package is being verified, or is verified (section 2, 8.2).

@@ -86,6 +86,11 @@ pub(super) fn code_of(body: &[u8]) -> Option<String> {
     root.as_ref().and_then(|root| Node(root).text("Code"))
 }
 
+/// What an answer that is no success says about the effect of the call. Cheap for large bodies: those are lists.
+pub(super) fn refused(answer: &Answer) -> Option<Class> {
+    if answer.body.len() < 64 * 1024 { judge(answer).err().map(|error| error.class) } else { None }
+}
+
 /// `SignatureDoesNotMatch` carries the server's string to sign after a colon (section 8): all our parameters, an STS
 /// token among them. It stays out.
 fn without_echo<'a>(code: &str, message: &'a str) -> &'a str {

@@ -19,6 +19,7 @@ fn operator(bench: &Bench) -> Supervised {
         kubeconfig.to_str().unwrap(),
         "--namespace",
         &bench.namespace,
+        "--telemetry-addr=off",
         "--allow-insecure-endpoints",
         "--lease-namespace",
         &bench.namespace,

@@ -8,4 +8,5 @@ mod identity;
 mod interrupted;
 pub mod scene;
 mod stopping;
+pub mod telemetry;
 mod using;

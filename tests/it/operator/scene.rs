@@ -113,15 +113,32 @@ impl Scene {
         self.operator_with(name, lease, &[], &[])
     }
 
+    /// Starts an operator whose probes can be asked, and which logs JSON.
+    pub fn observed_operator(&self, name: &'static str, service_account: &str) -> Supervised {
+        let kubeconfig = shared().operator_kubeconfig(&self.namespace, service_account).unwrap();
+        self.launch(name, LEASE, &kubeconfig, &[], &["--telemetry-addr=127.0.0.1:0", "--log-format=json"])
+    }
+
     /// As [`Scene::another_operator`], with variables (`NAME=value`) and flags besides.
     pub fn operator_with(&self, name: &'static str, lease: &str, variables: &[&str], flags: &[&str]) -> Supervised {
+        self.launch(name, lease, &self.kubeconfig, variables, &[&["--telemetry-addr=off"], flags].concat())
+    }
+
+    fn launch(
+        &self,
+        name: &'static str,
+        lease: &str,
+        kubeconfig: &Path,
+        variables: &[&str],
+        flags: &[&str],
+    ) -> Supervised {
         let dir = temporary_dir("operator").unwrap();
         let pod = format!("POD_NAME={name}");
         let arguments = [
             env!("CARGO_BIN_EXE_fota"),
             "controller",
             "--kubeconfig",
-            self.kubeconfig.to_str().unwrap(),
+            kubeconfig.to_str().unwrap(),
             "--namespace",
             &self.namespace,
             "--allow-insecure-endpoints",
