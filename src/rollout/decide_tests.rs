@@ -78,6 +78,7 @@ fn observed(status: FirmwareStatus) -> Observed {
         account: Some(Ok(account)),
         firmware: Some(Ok(firmware(status))),
         cloud: Some(at(0)),
+        fleet: Some(at(0)),
         listed: Some(Listed { firmware: "fw".into(), asked: Duration::ZERO, complete: true, jobs: vec![] }),
         ..Observed::default()
     }
@@ -639,4 +640,26 @@ proptest! {
             }
         }
     }
+}
+
+/// What the rollout says where its only stage is such a full one, by the cloud's clock.
+fn full_at(full: serde_json::Value, second: i64) -> Step {
+    let mut rollout = rollout();
+    (rollout.spec.verify, rollout.spec.gray) = (None, None);
+    rollout.spec.full = serde_json::from_value(full).unwrap();
+    let seen = Observed { fleet: Some(at(second)), ..observed(FirmwareStatus::Verified) };
+    decide(&rollout, &seen, at(0))
+}
+
+#[test]
+fn what_depends_on_the_clock_is_said_before_anything_is_claimed() {
+    let start = "2027-01-15T09:00:00Z";
+    let scheduled = |second| full_at(json!({"static": {"schedule": {"start": start}}}), second);
+    assert_eq!(reason(&scheduled(3_301)), "ScheduleMissed", "less than 5 minutes ahead");
+    assert_eq!(scheduled(3_300).act, Act::Claim);
+    assert_eq!(reason(&scheduled(3_600 - 7 * 86_400 - 1)), "ScheduleAhead");
+    assert_eq!(scheduled(3_600 - 7 * 86_400).act, Act::Claim);
+    let until = |second| full_at(json!({"dynamic": {"until": start}}), second);
+    assert_eq!(until(3_599).act, Act::Claim);
+    assert_eq!(reason(&until(3_600)), "PolicyOver");
 }
