@@ -18,7 +18,8 @@ fn asked_to_end_before_the_api_server_has_answered_anything_it_ends() {
     let dir = home.join("operator");
     fs::create_dir(&dir).unwrap();
     let config = shared().kubeconfig_by_way_of(&url, "fota", "default", "token").unwrap();
-    let arguments = [env!("CARGO_BIN_EXE_fota"), "controller", "--kubeconfig", config.to_str().unwrap()];
+    let config = config.to_str().unwrap();
+    let arguments = [env!("CARGO_BIN_EXE_fota"), "controller", "--telemetry-addr=off", "--kubeconfig", config];
     let operator = Supervised::spawn("operator", &dir, Path::new("/usr/bin/env"), arguments).unwrap();
     wait::until_true("it starts", LIMIT, || operator.log_tail(9).contains("takes part in the election")).unwrap();
     let (caller, _) = mute.accept().unwrap();
