@@ -401,7 +401,7 @@ impl World for View {
         let notified = pending == Pending::All;
         let flags = CancelFlags { queued: true, unconfirmed: true, notified, ..CancelFlags::default() };
         match calls::cancel_tasks(self, &CallContext::default(), job, flags).await {
-            Err(error) if [code::JOB_ALREADY_CANCELED, code::INVALID_OTA_JOB_ID].iter().any(|c| error.is(c)) => Ok(()),
+            Err(error) if error.class == Class::Done || error.is(code::INVALID_OTA_JOB_ID) => Ok(()),
             done => done.map(|_| ()),
         }
     }
