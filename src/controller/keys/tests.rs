@@ -1,3 +1,5 @@
+//! What an account's keys are, source by source; the cloud's side is a server on this machine.
+
 use super::*;
 use axum::Router;
 use axum::extract::State;

@@ -1,3 +1,5 @@
+//! The table of codes against the reference's list, and the page that is written from it.
+
 use super::table::ALL;
 use super::*;
 use crate::ota::outcome::{CallError, Outcome};

@@ -1,3 +1,5 @@
+//! The exchange over real HTTP: what goes out, byte for byte, and what is made of what comes back.
+
 mod answers;
 
 use super::*;
