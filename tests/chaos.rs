@@ -27,9 +27,9 @@ use rig::table::{Kills, Row};
 /// What the whole has to reach: fewer kills would prove less than the documents say.
 const LEAST_KILLS: usize = 500;
 /// Operators that are killed beside each other. They mostly wait: for Leases of the dead to run out, and for devices.
-const LANES: usize = 8;
+const LANES: usize = 12;
 /// Rollouts that one lane has place for.
-const PLACES: usize = 200;
+const PLACES: usize = 100;
 
 const PAIR: &[&str] = &["first", "second"];
 

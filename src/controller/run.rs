@@ -9,6 +9,7 @@ use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::{Controller, Predicate as _, PredicateConfig, WatchStreamExt as _, predicates, watcher};
 use kube::{Api, Resource};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -97,14 +98,18 @@ pub async fn run(kube: kube::Client, settings: Settings) {
     let users = store.clone();
     let context = Arc::new(Context { cluster, memory, cadences: settings.cadences });
     info!("the controller starts");
-    Controller::for_stream(changes, store)
+    let unready = asked_before(store.clone());
+    let controller = Controller::for_stream(changes, store)
         .with_config(ControllerConfig::default().concurrency(CONCURRENCY))
         .watches_stream(account_events, move |account: OTAAccount| users_of(&users, &account))
         .reconcile_on(woken)
         .shutdown_on_signal()
         .run(reconcile, |_, _, _| Action::requeue(PAUSE), context)
-        .for_each(|_| std::future::ready(()))
-        .await;
+        .for_each(|_| std::future::ready(()));
+    tokio::select! {
+        () = controller => {}
+        () = unready => {}
+    }
     poller.abort();
     readiness.abort();
     // Last: whatever was under way has ended, and another replica may begin.
@@ -113,6 +118,24 @@ pub async fn run(kube: kube::Client, settings: Settings) {
         warn!("the Leases were not released; the others wait until they expire");
     }
     info!("the controller stopped");
+}
+
+/// Ends when this process is asked to end before the first list of rollouts is here. Nothing has been done then, and the
+/// controller would wait for ever: it reads no more, and what it waits for is that list.
+async fn asked_before(rollouts: reflector::Store<FirmwareRollout>) {
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => _ = signal.recv().await,
+            // The controller listens, too, and says so.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        // Once it is filled, or can never be, the end is the controller's.
+        _ = rollouts.wait_until_ready() => std::future::pending().await,
+        () = terminated => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
 }
 
 fn api<K>(kube: &kube::Client, namespace: Option<&str>) -> Api<K>

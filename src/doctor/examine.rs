@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::ota::calls::{self, CallContext};
+use crate::ota::changing;
 use crate::ota::code::{self, Class};
 use crate::ota::{Api, CallError, Operation, Outcome, Request};
 
@@ -152,7 +153,7 @@ async fn packages<A: Api>(patient: &Patient<'_, A>, seen: &mut Seen) {
 async fn repeats<A: Api>(patient: &Patient<'_, A>, nothing: &Nothing, seen: &mut Seen) -> Option<(Request, Reply)> {
     let (ctx, product) = (&patient.ctx, patient.order.product_key.as_str());
     let read = match (&seen.first, &seen.firmware) {
-        (Some(Ok(())), _) => nothing.request(ctx, product, Operation::ListOTAFirmware),
+        (Some(Ok(())), _) => nothing.request(ctx, product, Operation::ListOTAFirmware)?,
         (_, Some((id, Ok(_)))) => ctx.request(Operation::QueryOTAFirmware, [("FirmwareId", id.to_string())]),
         // Nothing can be read, so nothing can be carried out a second time.
         _ => return None,
@@ -160,7 +161,7 @@ async fn repeats<A: Api>(patient: &Patient<'_, A>, nothing: &Nothing, seen: &mut
     let kept = patient.twice(Way::Read, &read, seen).await;
     let first = seen.repeated.last().map_or(Reply::Unclear, |repeated| repeated.first);
     patient.twice(Way::Together, &read, seen).await;
-    let refused = nothing.request(ctx, product, Operation::QueryOTAJob);
+    let refused = nothing.request(ctx, product, Operation::QueryOTAJob)?;
     patient.twice(Way::Refused, &refused, seen).await;
     Some((kept, first))
 }
@@ -169,6 +170,7 @@ async fn repeats<A: Api>(patient: &Patient<'_, A>, nothing: &Nothing, seen: &mut
 async fn actions<A: Api>(patient: &Patient<'_, A>, nothing: &Nothing, seen: &mut Seen) {
     for operation in &ACTIONS {
         let request = nothing.request(&patient.ctx, &patient.order.product_key, *operation);
+        let Some(request) = request else { continue };
         let answer = if operation.creates() {
             // Asked again where the answer says nothing: whatever became of the first, it was nothing.
             patient.ask(|| async { job_of(calls::create(&patient.api, &request).await) }).await
@@ -178,6 +180,10 @@ async fn actions<A: Api>(patient: &Patient<'_, A>, nothing: &Nothing, seen: &mut
         if let Ok(Some(job)) = &answer {
             // Cannot be. Should some cloud do it all the same, the job has no device, and shall not get one.
             laboratory::cancel(patient, job).await;
+            if *operation == Operation::CreateOTADynamicUpgradeJob {
+                // What cannot be ended is told with the rest.
+                let _ = patient.ask(|| changing::cancel_policy(&patient.api, &patient.ctx, job)).await;
+            }
             seen.impossible_job = Some(job.clone());
         }
         seen.actions.insert(*operation, answer.map(|_| ()));

@@ -17,11 +17,11 @@ impl Nothing {
         Self(format!("fota-doctor-none-{}", fresh_nonce()))
     }
 
-    /// A request of an operation: answered by the product where the account may call it, refused for lack of permission
-    /// where it may not.
-    pub fn request(&self, ctx: &CallContext, product_key: &str, operation: Operation) -> Request {
+    /// A request of one of the [`ACTIONS`]: answered by the product where the account may call it, refused for lack of
+    /// permission where it may not. None for any other operation.
+    pub fn request(&self, ctx: &CallContext, product_key: &str, operation: Operation) -> Option<Request> {
         let id = || self.0.clone();
-        match operation {
+        Some(match operation {
             // Reads. An id that there is not is refused by the product, which shows that RAM let the call through.
             Operation::QueryOTAJob => ctx.request(operation, [("JobId", id())]),
             Operation::QueryOTAFirmware => ctx.request(operation, [("FirmwareId", id())]),
@@ -63,15 +63,17 @@ impl Nothing {
                 ];
                 ctx.request(operation, own)
             }
-            // A policy gives a package to devices of named versions (section 4). Here neither exists.
+            // A policy gives a package to devices of named versions (section 4). There is no such package, and should a cloud
+            // make a policy all the same, no device has or will ever have the version; and the policy is ended at once.
             Operation::CreateOTADynamicUpgradeJob => {
                 let own = [("FirmwareId", id()), ("ProductKey", product_key.to_owned()), ("SrcVersion.1", id())];
                 ctx.request(operation, own)
             }
-            // There is no such policy to end, and nothing else that this call could mean: what else the cloud offers, and
-            // rollouts do not call, is asked without a single name of something that exists.
-            _ => ctx.request(operation, [("JobId", id())]),
-        }
+            // There is no such policy to end.
+            Operation::CancelOTAStrategyByJob => ctx.request(operation, [("JobId", id())]),
+            // Rollouts do not call it: of what nobody has argued here that it has no effect, nothing is sent.
+            _ => return None,
+        })
     }
 }
 
@@ -118,6 +120,8 @@ mod tests {
         let (nothing, ctx) = (Nothing::draw(), CallContext { instance_id: Some("iot-1".into()) });
         for operation in Operation::ALL {
             let request = nothing.request(&ctx, "pk", *operation);
+            assert_eq!(request.is_some(), ACTIONS.contains(operation), "{operation}");
+            let Some(request) = request else { continue };
             let get = |name: &str| request.parameters.get(name).map(String::as_str);
             assert_eq!((request.operation, get("IotInstanceId")), (*operation, Some("iot-1")));
             let of_nothing = |name: &str| get(name) == Some(nothing.0.as_str());

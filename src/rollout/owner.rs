@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::status::{FirmwareRolloutStatus, StageKind};
 use crate::api::{FULL, FirmwareRollout, VERIFY};
-use crate::ota::job::{Job, JobType};
+use crate::ota::job::JobType;
 
 use super::claim::{self, Part};
 use super::{retry, stage};
@@ -65,13 +65,17 @@ pub fn known(status: &FirmwareRolloutStatus) -> impl Iterator<Item = &str> {
     own(status).chain(status.beside.iter().map(String::as_str))
 }
 
-/// The kind of stage that a job fits; none: of none that there is.
-pub fn kind(job: &Job) -> Option<StageKind> {
-    match (&job.job_type, job.selection_type.as_str(), job.target_selection.as_str()) {
+/// The kind of stage that a job fits, by its `JobType`, `SelectionType` and `TargetSelection`; none: of none that there
+/// is.
+pub fn kind(of: &JobType, selection: &str, target: &str) -> Option<StageKind> {
+    match (of, selection, target) {
         (JobType::Verify, ..) => Some(StageKind::Verify),
         (JobType::Upgrade, "STATIC" | "", "GRAY") => Some(StageKind::Percent),
         (JobType::Upgrade, "STATIC" | "", "SPECIFIC") => Some(StageKind::Devices),
+        (JobType::Upgrade, "STATIC" | "", "GROUP") => Some(StageKind::Group),
         (JobType::Upgrade, "STATIC" | "", "ALL") => Some(StageKind::Full),
+        // Whatever it says of its targets (ota-api: section 4).
+        (JobType::Upgrade, "DYNAMIC", _) => Some(StageKind::Dynamic),
         _ => None,
     }
 }
@@ -80,6 +84,22 @@ pub fn kind(job: &Job) -> Option<StageKind> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_job_fits_one_kind_of_stage() {
+        for (selection, target, expected) in [
+            ("STATIC", "GRAY", Some(StageKind::Percent)),
+            ("", "SPECIFIC", Some(StageKind::Devices)),
+            ("STATIC", "GROUP", Some(StageKind::Group)),
+            ("STATIC", "ALL", Some(StageKind::Full)),
+            ("DYNAMIC", "ALL", Some(StageKind::Dynamic)),
+            ("STATIC", "", None),
+        ] {
+            assert_eq!(kind(&JobType::Upgrade, selection, target), expected, "{selection} {target}");
+        }
+        assert_eq!(kind(&JobType::Verify, "STATIC", "SPECIFIC"), Some(StageKind::Verify));
+        assert_eq!(kind(&JobType::Other("X".into()), "STATIC", "ALL"), None);
+    }
 
     #[test]
     fn every_part_that_may_have_been_claimed_is_recognised_and_no_other_object_s() {

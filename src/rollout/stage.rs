@@ -363,7 +363,10 @@ mod tests {
             (&passed, &ran, Some("Passed to Running")),
             (&failed, &status(&[again(2)]), None),
             (&failed, &status(&[again(3)]), Some("another attempt")),
-            (&ran, &status(&[again(2)]), Some("another attempt")),
+            // What somebody else cancelled is made again.
+            (&ran, &status(&[again(2)]), None),
+            (&ran, &status(&[again(3)]), Some("another attempt")),
+            (&passed, &status(&[again(2)]), Some("another attempt")),
             (&status(&[again(2)]), &pending, Some("went back")),
             (&ran, &status(&[entry("a", Running)]), Some("recorded no more")),
             (&ran, &status(&[]), Some("stage a is gone")),

@@ -171,6 +171,7 @@ impl Operator {
             }
         };
         let gone = tokio::time::timeout(START_LIMIT, gone).await;
-        gone.map_err(|_| format!("{} did not end within {START_LIMIT:?} of being asked to", self.name).into())
+        let log = || self.program.as_ref().map(|program| program.tail(25)).unwrap_or_default();
+        gone.map_err(|_| format!("{} goes on {START_LIMIT:?} after SIGTERM\n{}", self.name, log()).into())
     }
 }

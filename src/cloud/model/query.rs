@@ -175,6 +175,7 @@ impl World {
         for package in &mut self.packages {
             package.jobs.retain(|job| *job != number);
         }
+        self.policies.retain(|policy| *policy != number);
     }
 
     /// QueryOTAJob's `Data`, without tags.

@@ -284,7 +284,7 @@ fn missing_actions_are_told_from_other_refusals() {
             finding::ACTIONS,
             |s| _ = s.actions.insert(Operation::QueryOTAJob, Err(error("FirmwareNotFound"))),
             Holds::Yes,
-            "all 8 actions",
+            "all 10 actions",
         ),
         (finding::ACTIONS, |s| s.actions.clear(), Holds::Unknown, "not tried"),
         (finding::ACTIONS, |s| s.impossible_job = Some("j".into()), Holds::No, "do not use this endpoint"),

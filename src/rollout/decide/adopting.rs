@@ -55,6 +55,8 @@ impl<'a> Draft<'a> {
         }
         let kind = match claim.call.parameters.get("TargetSelection").map(String::as_str) {
             _ if claim.call.operation == Operation::CreateOTAVerifyJob.name() => StageKind::Verify,
+            _ if claim.call.operation == Operation::CreateOTADynamicUpgradeJob.name() => StageKind::Dynamic,
+            Some("GROUP") => StageKind::Group,
             Some("GRAY") => StageKind::Percent,
             Some("SPECIFIC") => StageKind::Devices,
             _ => StageKind::Full,
@@ -73,7 +75,7 @@ impl<'a> Draft<'a> {
         if !job.product_key.is_empty() && job.product_key != product {
             return Err(format!("it is a job of product {}, not of {product}", job.product_key));
         }
-        if owner::kind(job) != Some(wanted) {
+        if owner::kind(&job.job_type, &job.selection_type, &job.target_selection) != Some(wanted) {
             let (is, target) = (job.job_type.as_str(), job.target_selection.as_str());
             return Err(format!(
                 "it is a {} {is} of {target}, and a job of kind {wanted:?} is needed",

@@ -92,7 +92,10 @@ impl<'a> Draft<'a> {
 const EXTERNAL_CHANGE: &str = "ExternalChange";
 
 fn open(entry: &StageStatus) -> Option<(String, Change)> {
-    let changes = || external::present(entry).filter_map(|job| Some((job.id.clone(), external::open(job)?)));
+    // Tasks of a policy come and go; the policy itself stands or does not.
+    let counts = |change: &Change| entry.kind != StageKind::Dynamic || *change != Change::Tasks;
+    let open = |job| external::open(job).filter(counts);
+    let changes = || external::present(entry).filter_map(|job| Some((job.id.clone(), open(job)?)));
     // The whole job before some of its tasks.
     changes().find(|(_, change)| *change != Change::Tasks).or_else(|| changes().next())
 }

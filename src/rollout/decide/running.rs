@@ -51,6 +51,11 @@ impl<'a> Draft<'a> {
             self.status.gate = Some(gate::status(&input, &judgement));
         }
         if entry.kind == StageKind::Dynamic {
+            // A policy that somebody ended does not stand, also where that was accepted.
+            let ended = external::present(&entry).filter_map(external::of).any(|change| change != Change::Tasks);
+            if ended && let Some(decision) = self.cut_short(index) {
+                return decision;
+            }
             return self.stand(index, now, judgement.sample);
         }
         match judgement.sample {

@@ -50,7 +50,7 @@ fn a_busy_and_failing_cloud_is_asked_again() {
     bench.cloud.with(|cloud, _| cloud.change_faults(&patch)).unwrap();
     let outcome = bench.doctor(&[]);
     outcome.assert_finding("NonceReplay", "Yes", "refuses the second copy");
-    outcome.assert_finding("Actions", "Yes", "all 8 actions");
+    outcome.assert_finding("Actions", "Yes", "all 10 actions");
     outcome.assert_finding("Quota", "Unknown", "were refused for the account's quota");
     assert_eq!((bench.effects(), outcome.code), (vec![], Some(0)));
 }

@@ -1,6 +1,7 @@
 //! The operator as users run it: its own process under the chart's rights, a real API server, real kubectl, and the
 //! simulated cloud behind real HTTP.
 
+mod ending;
 mod failing;
 mod going;
 mod identity;

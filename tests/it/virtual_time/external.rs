@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use fota::api::rollout::OnExternalChange::{self, Accept, Pause, Recreate};
 use fota::api::status::{Phase, StageState};
-use fota::api::{ABORT, RESUME, RETRY};
+use fota::api::{ABORT, RESUME, RETRY, condition};
 use fota::cloud::Call;
 use fota::cloud::model::JobEnd;
 use fota::ota::Operation;
 use jiff::SignedDuration;
+use serde_json::json;
 
 use super::drive::{Run, command, stalled};
 use super::world::{Setting, State};
@@ -290,6 +291,46 @@ fn a_job_that_is_gone_is_never_drawn_again() {
         run.until("the run's devices are counted", 100, |state| {
             state.status().progress.is_some_and(|p| p.ledger.at_target >= 270)
         });
+    }
+}
+
+#[test]
+fn a_policy_that_somebody_ended_is_not_said_to_stand() {
+    let active = |state: &State| {
+        let ready = condition::find(&state.status().conditions, "Ready").cloned();
+        ready.is_some_and(|c| c.status == "True" && c.reason == "DynamicActive")
+    };
+    for policy in [Pause, Accept, Recreate] {
+        let mut rollout = gated(OTHER, 5);
+        rollout.spec.on_external_change = Some(policy);
+        rollout.spec.gray = None;
+        rollout.spec.full = serde_json::from_value(json!({"dynamic": {"mode": "Always"}})).unwrap();
+        let mut run =
+            Run::new(Setting { fleet: fleet(300, 0.9, 0.0), seed: 3, switches: switches(), rollout, speed: 60 });
+        run.until("it stands", 100, active);
+        let id = job(&run, "full");
+        // Tasks of it are somebody's business, and not the rollout's.
+        cancel(&mut run.state(), &id, QUEUED);
+        run.turns(10);
+        assert!(active(&run.state()), "{policy:?}");
+        {
+            let mut state = run.state();
+            let clocks = state.clocks();
+            let params = [("JobId".to_owned(), id.clone())].into();
+            let call = Call::unsigned("auditor", Operation::CancelOTAStrategyByJob, &params, None);
+            assert_eq!(state.cloud.handle(&call, clocks).http_status, 200);
+        }
+        if policy == Recreate {
+            run.until("another stands", 100, |state| state.status().stages[0].jobs.len() == 2 && active(state));
+            continue;
+        }
+        run.until("asked", 100, asked);
+        run.restart();
+        run.turns(10);
+        assert!(asked(&run.state()) && !active(&run.state()), "{policy:?}");
+        assert_eq!(audit::accepted(&run.state().cloud).len(), 1, "{policy:?}");
+        command(&run, RETRY, "1");
+        run.until("another stands", 100, |state| state.status().stages[0].jobs.len() == 2 && active(state));
     }
 }
 

@@ -1,0 +1,30 @@
+//! Asked to end at an awkward moment.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+
+use super::scene::LIMIT;
+use crate::harness::supervised::{Supervised, temporary_dir};
+use crate::harness::wait;
+use crate::shared;
+
+#[test]
+fn asked_to_end_before_the_api_server_has_answered_anything_it_ends() {
+    // It takes connections, and says nothing.
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", mute.local_addr().unwrap());
+    let home = temporary_dir("mute").unwrap();
+    let dir = home.join("operator");
+    fs::create_dir(&dir).unwrap();
+    let config = shared().kubeconfig_by_way_of(&url, "fota", "default", "token").unwrap();
+    let arguments = [env!("CARGO_BIN_EXE_fota"), "controller", "--kubeconfig", config.to_str().unwrap()];
+    let operator = Supervised::spawn("operator", &dir, Path::new("/usr/bin/env"), arguments).unwrap();
+    wait::until_true("it starts", LIMIT, || operator.log_tail(9).contains("takes part in the election")).unwrap();
+    let (caller, _) = mute.accept().unwrap();
+    operator.process().signal("TERM").unwrap();
+    let ended = wait::until_true("it ends", LIMIT, || !operator.alive());
+    ended.unwrap_or_else(|error| panic!("{error}\n{}", operator.log_tail(20)));
+    assert!(operator.log_tail(9).contains("the controller stopped"), "{}", operator.log_tail(9));
+    drop(caller);
+}
