@@ -50,8 +50,9 @@ pub struct OTAAccountSpec {
     /// only looked up, once no copy of it can arrive any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay: Option<Replay>,
-    /// How requests are signed: V1 (HMAC-SHA1, the default, which every endpoint of this kind of API knows) or V3
-    /// (ACS3-HMAC-SHA256, which keeps an STS token out of the URL). A create that got no answer is repeated as it was signed, whatever this says by then.
+    /// How requests are signed: V1 (HMAC-SHA1), the default with a Secret, as every endpoint of this kind of API knows it;
+    /// or V3 (ACS3-HMAC-SHA256), the default with the operator's own identity, as it keeps the STS token out of the URL. A
+    /// create that got no answer is repeated as it was signed, whatever this says by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<Signature>,
     /// Who shares this account's quota, and so one owner among the operator's replicas. Default: the access key id.

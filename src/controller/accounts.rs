@@ -11,7 +11,7 @@ use kube::Api;
 use kube::runtime::reflector::{ObjectRef, Store};
 
 use crate::api::account::{Edition, Holds, TagEcho, finding};
-use crate::api::{OTAAccount, Replay, Span, Time};
+use crate::api::{OTAAccount, Replay, Signature, Span, Time};
 use crate::clock;
 use crate::ota::Operation;
 use crate::ota::client::{Client, SharedQuota};
@@ -263,13 +263,19 @@ pub async fn resolve(
         instance_id: resource.spec.instance_id.clone(),
         access_key: credentials.digest(),
         principal: credentials.principal(),
-        signature: resource.spec.signature.unwrap_or_default(),
+        signature: signature(resource),
         list_lag: effective::LIST_LAG,
         replay: Replay::Settle,
         tag_echoed: false,
         edition: resource.spec.api_edition.unwrap_or(Edition::Current),
     };
     Ok(Resolved { account: informed(account, resource), endpoint, credentials })
+}
+
+/// The operator's own identity goes to the vendor's hosts, which know V3; a Secret may be for any endpoint.
+fn signature(resource: &OTAAccount) -> Signature {
+    let by_source = if resource.spec.credentials.secret_ref.is_some() { Signature::V1 } else { Signature::V3 };
+    resource.spec.signature.unwrap_or(by_source)
 }
 
 /// The account with what its spec says, else with what `fota doctor` found about the very same subject, else careful.
@@ -291,7 +297,6 @@ fn informed(account: Account, resource: &OTAAccount) -> Account {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::Signature;
     use serde_json::{Value, json};
 
     fn account() -> Account {
@@ -326,6 +331,19 @@ mod tests {
     fn facts(spec: Value, status: Value) -> (Replay, u64, bool) {
         let account = informed(account(), &resource(spec, status));
         (account.replay, account.list_lag.as_secs(), account.tag_echoed)
+    }
+
+    #[test]
+    fn an_sts_token_stays_out_of_urls_unless_the_spec_wants_v1() {
+        let own = json!({"credentials": {"operator": {}}});
+        assert_eq!(signature(&resource(json!({}), json!({}))), Signature::V1);
+        assert_eq!(signature(&resource(own.clone(), json!({}))), Signature::V3);
+        for (text, chosen) in [("V1", Signature::V1), ("V3", Signature::V3)] {
+            assert_eq!(signature(&resource(json!({"signature": text}), json!({}))), chosen);
+            let mut own = own.clone();
+            own["signature"] = json!(text);
+            assert_eq!(signature(&resource(own, json!({}))), chosen);
+        }
     }
 
     #[test]

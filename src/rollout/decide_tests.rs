@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::decide::{Act, Step, decide};
 use super::observed::{Account, Empty, JobReading, Listed, Observed, Sends, Ticket, Trouble};
+use super::story::Kind;
 use super::{absorb, stage};
 use crate::api::account::Edition;
 use crate::api::status::{Ledger, Phase, StageState};
@@ -238,6 +239,42 @@ fn a_claim_carries_exactly_the_wire_parameters_of_its_stage() {
          OverwriteMode=1 TargetSelection=GROUP GroupId=g-2 GroupType=LINK_PLATFORM"
     );
     assert_eq!(wire(&plain, "group").1, pairs(&group));
+}
+
+#[test]
+fn a_refused_create_is_tried_again_as_its_code_deserves() {
+    let mut rollout = rollout();
+    let seen = observed(FirmwareStatus::Unverified);
+    let claiming = decide(&rollout, &seen, at(0));
+    write(&mut rollout, &claiming);
+    let claimed = rollout.status.clone().unwrap();
+    let refused = |class, code: &str| {
+        let error = CallError::new(class, code, "no").of(Operation::CreateOTAVerifyJob).with_request_id("5EED");
+        let mut status = claimed.clone();
+        let situation = absorb::refuse(&mut status, &error, 1, at(0));
+        assert!(status.claim.is_none() && situation.because.contains("RequestId 5EED"), "{situation:?}");
+        let refusal = status.stages[0].refusal.clone().unwrap();
+        (situation, refusal.retry_at.map(|again| again.0.duration_since(at(0)).as_secs()))
+    };
+    // Somebody has to allow it, outside of the rollout: told, and tried now and then.
+    let (told, again) = refused(Class::Terminal, "Forbidden.RAM");
+    assert_eq!((told.reason, told.kind, again), ("ActionForbidden", Kind::Stalled, Some(300)));
+    assert!(told.because.contains("iot:CreateOTAVerifyJob is not allowed"), "{told:?}");
+    // Somebody has to edit it.
+    let (told, again) = refused(Class::Terminal, "iot.firmware.InvalidGrayPercent");
+    assert_eq!((told.reason, told.kind, again), ("TargetsRefused", Kind::Stalled, None));
+    let (told, again) = refused(Class::Done, "iot.firmware.InProgressDynamicJobExisted");
+    assert_eq!((told.reason, told.kind, again), ("DynamicJobExists", Kind::Stalled, None));
+    // It passes.
+    for (class, code, reason) in [
+        (Class::Transient, "iot.firmware.SystemBusy", "CloudBusy"),
+        (Class::Transient, "NeverHeardOf", "CloudBusy"),
+        (Class::Terminal, "iot.firmware.FirmwareNotVerified", "FirmwareNotVerified"),
+        (Class::Done, "iot.firmware.InProgressVerifyJobExisted", "VerifyingElsewhere"),
+    ] {
+        let (told, again) = refused(class, code);
+        assert_eq!((told.reason, told.kind, again), (reason, Kind::Waiting, Some(5)), "{code}");
+    }
 }
 
 #[test]
