@@ -16,6 +16,7 @@ mod meanings;
 mod owners;
 mod refused;
 mod restart;
+mod standing;
 mod started;
 mod supersede;
 mod world;
