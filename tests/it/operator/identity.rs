@@ -3,7 +3,7 @@
 use axum::Router;
 use serde_json::{Value, json};
 
-use super::scene::{Devices, KEY, LEASE, SECRET, Scene};
+use super::scene::{Devices, KEY, LEASE, LENT_KEY, LENT_TOKEN, SECRET, Scene};
 
 fn few() -> Devices {
     Devices { count: 20, ..Devices::default() }
@@ -51,7 +51,7 @@ fn a_roles_keys_are_lent_against_the_operators_token() {
     let lender = format!("http://{}", listener.local_addr().unwrap());
     let lend = move |form: String| async move {
         told.send(form).unwrap();
-        let keys = json!({"AccessKeyId": KEY, "AccessKeySecret": SECRET, "SecurityToken": "lent-for-an-hour",
+        let keys = json!({"AccessKeyId": LENT_KEY, "AccessKeySecret": SECRET, "SecurityToken": LENT_TOKEN,
                           "Expiration": "2099-05-04T07:00:00Z"});
         json!({"RequestId": "R", "Credentials": keys}).to_string()
     };
@@ -70,7 +70,7 @@ fn a_roles_keys_are_lent_against_the_operators_token() {
     assert!(form.contains(&format!("RoleSessionName=fota-{}-cloud", scene.namespace)), "{form}");
     assert!(heard.try_recv().is_err(), "asked once: the keys are good for long");
     let all = format!("{}{}{}", scene.log(), scene.get("by-role"), scene.kubectl(&["get", "otaaccount", "-o", "json"]));
-    for secret in [SECRET, "lent-for-an-hour", "header.payload.signature"] {
+    for secret in [SECRET, LENT_TOKEN, "header.payload.signature"] {
         assert!(!all.contains(secret), "{secret} is shown");
     }
 }

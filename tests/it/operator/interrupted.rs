@@ -49,27 +49,33 @@ fn killed_before_the_answer_it_finds_its_job_by_the_tag() {
 fn a_create_without_answer_and_without_job_is_sent_again_as_it_was() {
     let mut scene = Scene::new("lost", &Devices { count: 100, ..Devices::default() });
     scene.start_operator();
-    scene.apply(&Scene::rollout("lost", &json!({"suspend": true})));
-    scene.until_phase("lost", "Paused");
-    // The second read starts when the first is remembered: from then on the claim needs nothing more from the cloud.
-    until_true("the package to be known", LIMIT, || {
-        scene.cloud.with(|cloud, _| cloud.calls().iter().filter(|c| c.operation == "ListOTAFirmware").count() >= 4)
-    })
-    .unwrap();
+    let suspend = |on: bool| {
+        let patch = json!({"spec": {"suspend": on}}).to_string();
+        scene.kubectl(&["patch", "fwr", "lost", "--type=merge", "-p", &patch]);
+    };
+    scene.apply(&Scene::rollout("lost", &json!({})));
+    scene.until("lost", "the verification runs", |r| r["status"]["stages"][0]["jobs"][0]["id"].is_string());
+    suspend(true);
+    // A run's later creates need nothing more from the cloud: the package is known, and nobody else's jobs are there.
+    scene.until("lost", "the first step is held back", |r| {
+        r["status"]["stages"][0]["state"] == "Passed" && r["status"]["next"]["reason"] == "Suspended"
+    });
     // Every call fails before it has an effect; whether it had one, nobody can tell from the answer.
     scene.faults(&json!({"errorRate": 1.0}));
-    scene.kubectl(&["patch", "fwr", "lost", "--type=merge", "-p", r#"{"spec":{"suspend":false}}"#]);
+    suspend(false);
     scene.until("lost", "the claim", |r| r["status"]["claim"]["token"].is_string());
     until_true("the create", LIMIT, || {
-        scene.cloud.with(|cloud, _| cloud.calls().iter().any(|c| c.operation == "CreateOTAVerifyJob"))
+        scene.cloud.with(|cloud, _| cloud.calls().iter().any(|c| c.operation == "CreateOTAStaticUpgradeJob"))
     })
     .unwrap();
     scene.faults(&json!({"errorRate": 0.0}));
     scene.until_phase("lost", "Completed");
     scene.assert_created_once(4);
     let sent = scene.cloud.with(|cloud, _| {
-        let verify = cloud.calls().iter().filter(|c| c.operation == "CreateOTAVerifyJob");
-        verify.map(|c| c.params.clone()).collect::<Vec<_>>()
+        let tag = |c: &fota::cloud::log::Entry| c.params.get("Tag.1.Value").cloned();
+        let steps: Vec<_> = cloud.calls().iter().filter(|c| c.operation == "CreateOTAStaticUpgradeJob").collect();
+        let first = steps.iter().filter(|c| tag(c) == tag(steps[0]));
+        first.map(|c| c.params.clone()).collect::<Vec<_>>()
     });
     assert!(sent[0].contains_key("SignatureNonce") && sent[0].contains_key("Timestamp"));
     assert!(sent.len() >= 2 && sent.iter().all(|s| *s == sent[0]), "not the identical request: {sent:?}");

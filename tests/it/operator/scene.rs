@@ -20,6 +20,10 @@ pub const LEASE: &str = "5s";
 pub const PRODUCT: &str = "a1Le6d0abcd";
 pub const KEY: &str = "testAccessKeyId";
 pub const SECRET: &str = "testAccessKeySecret";
+/// The key of a role, which calls must use with its token.
+pub const LENT_KEY: &str = "lentAccessKeyId";
+/// That token.
+pub const LENT_TOKEN: &str = "lent-for-an-hour";
 
 pub struct Scene {
     pub namespace: String,
@@ -46,7 +50,10 @@ impl Scene {
     /// A scene whose fleet lives 600 times as fast as we do.
     pub fn new(purpose: &str, devices: &Devices) -> Self {
         let fleet = json!({
-            "accounts": [{"accessKeyId": KEY, "accessKeySecret": SECRET, "instanceId": ""}],
+            "accounts": [
+                {"accessKeyId": KEY, "accessKeySecret": SECRET, "instanceId": ""},
+                {"accessKeyId": LENT_KEY, "accessKeySecret": SECRET, "securityToken": LENT_TOKEN},
+            ],
             "products": [{"productKey": PRODUCT, "groups": [
                 {"prefix": "dev-", "count": devices.count, "version": "3.2.0", "online": devices.online,
                  "minutes": [2, 6], "failureRate": devices.failure_rate},

@@ -84,15 +84,13 @@ impl State {
             Event::RemoveSteps => self.edit(|object| object.spec.gray = None),
             Event::Orphan => self.annotate(ORPHAN, "true".to_owned()),
             Event::Delete => self.delete(),
-            Event::Recreate => {
-                if self.server.current().is_none() {
-                    self.objects += 1;
-                    let mut object = self.scene.rollout(self.objects);
-                    let created: Timestamp = at(self.now);
-                    object.metadata.creation_timestamp = serde_json::from_value(created.to_string().into()).ok();
-                    self.server.put(object);
-                    self.tell_all();
-                }
+            Event::Recreate if self.server.current().is_none() => {
+                self.objects += 1;
+                let mut object = self.scene.rollout(self.objects);
+                let created: Timestamp = at(self.now);
+                object.metadata.creation_timestamp = serde_json::from_value(created.to_string().into()).ok();
+                self.server.put(object);
+                self.tell_all();
             }
             _ => {}
         }

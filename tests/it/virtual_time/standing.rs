@@ -58,7 +58,12 @@ fn a_policy_that_stands_is_the_declared_end_and_goes_on_being_read() {
 #[test]
 fn newer_firmware_has_its_own_policy_before_the_old_one_ends() {
     let mut run = standing();
-    run.state().edit(|r| r.spec.firmware.id = Some(BAD.to_owned()));
+    run.turns(60);
+    run.state().edit(|r| {
+        r.spec.firmware.id = Some(BAD.to_owned());
+        // Those that took the old firmware, and are not busy with it.
+        r.spec.source_versions = Some(vec!["3.0".to_owned()]);
+    });
     run.until_stage(2, "canary");
     assert_eq!(policies(&run.state()), are(&[(OTHER, "IN_PROGRESS")]), "it stands while the new steps run");
     assert_eq!(run.status().standing.len(), 1);

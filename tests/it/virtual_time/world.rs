@@ -36,6 +36,9 @@ pub struct Setting {
     pub speed: i32,
 }
 
+/// What somebody else does in between.
+pub type Meanwhile = fn(&mut State);
+
 /// Everything behind the interface.
 pub struct State {
     pub wall: Timestamp,
@@ -59,11 +62,11 @@ pub struct State {
     pub throttle_creates: u32,
     pub unclear_writes: u32,
     /// Carried out once, right after the write of the first claim.
-    pub after_claim: Option<fn(&mut State)>,
+    pub after_claim: Option<Meanwhile>,
     /// Carried out once, between the decision to send a create and its being sent.
-    pub before_create: Option<fn(&mut State)>,
+    pub before_create: Option<Meanwhile>,
     /// Carried out once, after a create was answered.
-    pub after_create: Option<fn(&mut State)>,
+    pub after_create: Option<Meanwhile>,
     /// Rates of faults that strike every call.
     pub faults: Faults,
     pub writes: usize,
@@ -139,7 +142,7 @@ impl State {
         self.stored.as_ref().and_then(|r| r.status.clone()).unwrap_or_default()
     }
 
-    fn interfere(&mut self, what: fn(&mut Self) -> &mut Option<fn(&mut Self)>) {
+    fn interfere(&mut self, what: fn(&mut Self) -> &mut Option<Meanwhile>) {
         if let Some(then) = what(self).take() {
             then(self);
         }
