@@ -1,6 +1,6 @@
 //! Error codes: what each one says about the effect of the call that it answers (ota-api: section 8).
 //!
-//! Here belongs what a code means, in one table ([`table`]), and the families of codes that the documents name by a
+//! Here belongs what a code means, in one table (`table`), and the families of codes that the documents name by a
 //! pattern. What a rollout does about a class never comes in, and neither do message texts: they are not fixed, nothing
 //! may match on them.
 
