@@ -16,6 +16,7 @@ use crate::ota::outcome::Outcome;
 use crate::rollout::observed::{
     self, JobReading, Listed, Lookup, Observed, Proposed, RunLedger, Sends, Ticket, Trouble, Unfinished, Verdict,
 };
+use crate::rollout::wanted::{Cadence, Wanted};
 use crate::sabotage::{Bad, on};
 
 /// How long after its claim's acknowledgement a ticket may be used, by the monotonic clock.
@@ -132,6 +133,21 @@ impl Memory {
         });
     }
 
+    /// What to read, with each job at every poll whose last cancel no reading shows yet: whatever the status says of it, a
+    /// reading that began before the cancel proves nothing.
+    pub fn sooner(&self, rollout: &FirmwareRollout, mut wanted: Wanted) -> Wanted {
+        self.change(rollout, |known| {
+            for job in &mut wanted.jobs {
+                let sent = known.cancelled.get(&job.id);
+                let old = |sent: Duration| known.jobs.get(&job.id).is_none_or(|reading| reading.taken_at <= sent);
+                if sent.copied().is_some_and(old) {
+                    job.cadence = Cadence::EveryPoll;
+                }
+            }
+        });
+        wanted
+    }
+
     /// Whether a job's last reading may still change by itself: it has to be read again, whatever the status says.
     pub fn unsettled(&self, rollout: &FirmwareRollout) -> bool {
         let moves = |reading: &JobReading| reading.job.is_some() && !(reading.settled && reading.consistent);
@@ -198,4 +214,47 @@ fn of_claim<T: Clone + Default>(kept: &Option<(String, i32, T)>, claim: &Claim) 
 
 fn uid(rollout: &FirmwareRollout) -> String {
     rollout.metadata.uid.clone().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::status::Ledger;
+    use crate::rollout::wanted::WantedJob;
+
+    #[test]
+    fn a_job_is_read_until_a_reading_that_began_after_its_last_cancel() {
+        let spec = serde_json::json!({"accountRef": {"name": "a"}, "productKey": "p", "firmware": {"id": "f"}});
+        let rollout = FirmwareRollout::new("r", serde_json::from_value(spec).unwrap());
+        let (memory, id) = (Memory::default(), JobId::new("j"));
+        let job = WantedJob {
+            id: id.clone(),
+            cadence: Cadence::Once,
+            upgrade: true,
+            silent_after: Duration::ZERO,
+            gone: None,
+        };
+        let wanted = Wanted { jobs: vec![job], ..Wanted::default() };
+        let cadence = || memory.sooner(&rollout, wanted.clone()).jobs[0].cadence;
+        let read_at = |second| {
+            let reading = JobReading {
+                job: None,
+                counts: Ledger::default(),
+                moving: 0,
+                consistent: true,
+                settled: true,
+                now: Timestamp::UNIX_EPOCH,
+                taken_at: Duration::from_secs(second),
+                cancel_sent: None,
+            };
+            memory.change(&rollout, |known| known.jobs.insert(id.clone(), reading));
+        };
+        read_at(5);
+        assert_eq!(cadence(), Cadence::Once);
+        memory.change(&rollout, |known| known.cancelled.insert(id.clone(), Duration::from_secs(6)));
+        // It may show the cancel's effect all the same: it ended later than it began.
+        assert_eq!(cadence(), Cadence::EveryPoll);
+        read_at(7);
+        assert_eq!(cadence(), Cadence::Once);
+    }
 }

@@ -75,7 +75,7 @@ pub async fn run(
             if entry.term.as_ref() != Some(&term) {
                 *entry = Entry { term: Some(term.clone()), ..Entry::default() };
             }
-            let wants = wanted(&rollout, memory.ticket(&rollout, cluster.monotonic()));
+            let wants = memory.sooner(&rollout, wanted(&rollout, memory.ticket(&rollout, cluster.monotonic())));
             if (wants.is_empty() && !memory.unsettled(&rollout))
                 || !is_due(entry, &wants, &memory, &rollout, cadences.poll)
             {

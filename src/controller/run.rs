@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
+use futures::{StreamExt as _, TryStreamExt as _};
 use kube::runtime::controller::{Action, Config as ControllerConfig};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{self, ObjectRef};
@@ -69,11 +70,13 @@ pub async fn run(kube: kube::Client, settings: Settings, telemetry: Option<TcpLi
     let rollouts: Api<FirmwareRollout> = api(&kube, settings.namespace.as_deref());
     let accounts: Api<OTAAccount> = api(&kube, settings.namespace.as_deref());
 
+    let (rollouts_read, accounts_read) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let (account_store, account_writer) = reflector::store();
     let account_events = watcher(accounts, watcher::Config::default())
         .default_backoff()
         .modify(prune)
         .reflect(account_writer)
+        .inspect_ok(filled(&accounts_read))
         .applied_objects()
         .inspect_err(|error| warn!(%error, "watching accounts"));
     let (store, writer) = reflector::store();
@@ -81,6 +84,7 @@ pub async fn run(kube: kube::Client, settings: Settings, telemetry: Option<TcpLi
         .default_backoff()
         .modify(prune)
         .reflect(writer)
+        .inspect_ok(filled(&rollouts_read))
         .touched_objects()
         .inspect_err(|error| warn!(%error, "watching rollouts"))
         // Not the generation alone: that would swallow our finalizer's patch and the final removal.
@@ -92,7 +96,6 @@ pub async fn run(kube: kube::Client, settings: Settings, telemetry: Option<TcpLi
     let reporter = Reporter { controller: "fota".to_owned(), instance: std::env::var("HOSTNAME").ok() };
     let leases = Arc::new(Leases::new(settings.lease.duration));
     let metrics = Metrics::new();
-    let read = account_store.clone();
     let accounts =
         Accounts::new(kube.clone(), account_store, Keys::new(settings.rules.clone()), leases, metrics.clone());
     let recorder = Recorder::new(kube.clone(), reporter);
@@ -113,10 +116,10 @@ pub async fn run(kube: kube::Client, settings: Settings, telemetry: Option<TcpLi
             ("keeper of Leases", keeper.abort_handle()),
             ("judge of accounts", readiness.abort_handle()),
         ];
-        let (cluster, rollouts) = (cluster.clone(), store.clone());
+        let cluster = cluster.clone();
         let parts: Arc<[(&'static str, AbortHandle)]> = parts.into();
         let state = move || {
-            let synced = is_filled(&rollouts) && is_filled(&read);
+            let synced = rollouts_read.load(Ordering::Relaxed) && accounts_read.load(Ordering::Relaxed);
             let ended = parts.iter().find(|(_, part)| part.is_finished()).map(|(name, _)| *name);
             state(&cluster, synced, pulse.idle(), ended)
         };
@@ -176,12 +179,15 @@ where
     }
 }
 
-/// Whether a store has had every resource once.
-fn is_filled<K>(store: &reflector::Store<K>) -> bool
-where
-    K: Resource<DynamicType = ()> + Clone + 'static,
-{
-    store.wait_until_ready().now_or_never().is_some_and(|filled| filled.is_ok())
+/// Notes that a watch has brought every resource once. The store could be asked, too, but it wakes only whoever asked last,
+/// and that must be the controller.
+fn filled<K>(flag: &Arc<AtomicBool>) -> impl Fn(&watcher::Event<K>) + Send + use<K> {
+    let flag = flag.clone();
+    move |event| {
+        if matches!(event, watcher::Event::InitDone) {
+            flag.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// How things stand, for probes and metrics.

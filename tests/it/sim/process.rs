@@ -114,7 +114,7 @@ fn next(view: &View, key: &Key) -> Option<(Wanted, bool)> {
     view.term()?;
     let rollout = view.rollout(key)?;
     let memory = view.memory();
-    let wants = wanted(&rollout, memory.ticket(&rollout, view.monotonic()));
+    let wants = memory.sooner(&rollout, wanted(&rollout, memory.ticket(&rollout, view.monotonic())));
     let cancelling = memory.change(&rollout, |known| {
         known.cancelled.iter().any(|(id, at)| known.jobs.get(id).is_some_and(|reading| reading.taken_at <= *at))
     });

@@ -101,6 +101,7 @@ impl Run {
     pub fn poll(&mut self) {
         let Some(rollout) = self.world.rollout(&self.key()) else { return };
         let wanted = wanted::wanted(&rollout, self.memory.ticket(&rollout, self.world.monotonic()));
+        let wanted = self.memory.sooner(&rollout, wanted);
         let Ok(account) = self.state().account.clone() else { return };
         if wanted.is_empty() {
             return;
