@@ -15,8 +15,8 @@ use crate::ota::firmware::Firmware;
 use crate::ota::id::{FirmwareId, JobId};
 use crate::ota::job::Job;
 use crate::ota::outcome::{CallError, Read};
-use crate::ota::polling::{self, Tally};
-use crate::ota::task::TaskStatus;
+use crate::ota::polling;
+use crate::ota::task::{Task, TaskStatus};
 use crate::ota::{Api, Operation};
 use crate::rollout::observed::{
     Account, Empty, Found, JobReading, Listed, Lookup, Proposed, RunLedger, Trouble, Unfinished,
@@ -309,23 +309,41 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
     }
 
     /// The job itself after its tasks: its state is never shown older than theirs.
-    async fn counts_and_job(&mut self, id: &JobId) -> Result<(Tally, Read<Job>), CallError> {
-        let mut tally = polling::tally(self.api, self.ctx, id).await?;
+    async fn counts_and_job(
+        &mut self,
+        id: &JobId,
+        expected: Option<u64>,
+    ) -> Result<(polling::Counts, Read<Job>), CallError> {
+        let mut counts = polling::count(self.api, self.ctx, id, expected).await?;
         for _ in 0..RECOUNTS {
-            if tally.adds_up() {
+            if counts.tally.adds_up() {
                 break;
             }
-            tally = polling::tally(self.api, self.ctx, id).await?;
+            counts = polling::count(self.api, self.ctx, id, Some(counts.tally.total)).await?;
         }
         let job = calls::query_job(self.api, self.ctx, id).await?;
         self.note(&job);
         self.hear(Operation::QueryOTAJob, job.value.tag(TAG_KEY));
-        Ok((tally, job))
+        Ok((counts, job))
+    }
+
+    /// Those of a job's tasks that are in one status: from its counted page, where that held them.
+    async fn tasks_in(
+        &self,
+        job: &JobId,
+        counted: Option<&[Task]>,
+        status: &TaskStatus,
+    ) -> Result<Vec<Task>, CallError> {
+        match counted {
+            Some(tasks) => Ok(tasks.iter().filter(|task| task.status == *status).cloned().collect()),
+            None => Ok(polling::tasks_in(self.api, self.ctx, job, status).await?.value),
+        }
     }
 
     async fn job(&mut self, wanted: &WantedJob, known: &mut JobPolls) -> Result<(), CallError> {
         let Moment { monotonic: taken_at, wall } = (self.clock)();
-        let (tally, job) = match self.counts_and_job(&wanted.id).await {
+        let expected = known.total.and_then(|(total, _)| u64::try_from(total).ok());
+        let (polling::Counts { tally, tasks }, job) = match self.counts_and_job(&wanted.id, expected).await {
             Ok(both) => both,
             Err(error) if code::same(&error.code, code::INVALID_OTA_JOB_ID) => {
                 // Gates go on by the cloud's clock, and a refusal does not tell it.
@@ -360,7 +378,7 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
         if known.failures.is_none_or(|(at, _)| at != failed) {
             let mut causes = Ledger::default();
             if failed > 0 {
-                for task in polling::tasks_in(self.api, self.ctx, &wanted.id, &TaskStatus::Failed).await?.value {
+                for task in self.tasks_in(&wanted.id, tasks.as_deref(), &TaskStatus::Failed).await? {
                     *Class::of(&task, wanted.silent_after, now).of_ledger(&mut causes) += 1;
                 }
             }
@@ -378,7 +396,7 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
             .is_none_or(|at| Duration::try_from(now.duration_since(at)).unwrap_or_default() >= wanted.silent_after);
         let mut silent_fits = true;
         if old && counts.notified > 0 {
-            let tasks = polling::tasks_in(self.api, self.ctx, &wanted.id, &TaskStatus::Notified).await?.value;
+            let tasks = self.tasks_in(&wanted.id, tasks.as_deref(), &TaskStatus::Notified).await?;
             silent_fits = count(tasks.len() as u64) == counts.notified;
             counts.silent = count(tasks.iter().filter(|t| is_silent(t, wanted.silent_after, now)).count() as u64)
                 .min(counts.notified);

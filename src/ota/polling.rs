@@ -1,7 +1,7 @@
 //! Reading a job's state: how many tasks are in which status, and which ones (ota-api: section 6.2).
 //!
-//! No answer carries counters, so they are read status by status and can disagree. What the counts mean for a rollout,
-//! and when to read them, never comes in.
+//! No answer carries counters. A small job's tasks are counted on the one page that holds them; those of a larger one are
+//! read status by status, and can disagree. What the counts mean for a rollout, and when to read them, never comes in.
 
 use jiff::Timestamp;
 
@@ -57,11 +57,47 @@ impl Tally {
     }
 }
 
-/// Counts a job's tasks: eight calls.
+/// A job's tasks, counted.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Counts {
+    /// How many are in each status.
+    pub tally: Tally,
+    /// All of them, where one page held them: they were counted at one instant.
+    pub tasks: Option<Vec<Task>>,
+}
+
+/// Counts a job's tasks: one call where a page holds them all, else eight.
 ///
-/// Ends are counted first and the total last, so that a task that moves on meanwhile is missing from the sum, or counted
+/// `expected` is how many there were last time: what is known not to fit a page is not read as one. Status by status,
+/// ends are counted first and the total last, so that a task that moves on meanwhile is missing from the sum, or counted
 /// in its earlier state: never as both, and never as more failed or succeeded than there were.
-pub async fn tally<A: Api>(api: &A, ctx: &CallContext, job: &JobId) -> Result<Tally, CallError> {
+pub async fn count<A: Api>(
+    api: &A,
+    ctx: &CallContext,
+    job: &JobId,
+    expected: Option<u64>,
+) -> Result<Counts, CallError> {
+    if expected.is_none_or(|total| total <= TASKS_PER_PAGE) {
+        let mut pages = Pages::new(TASKS_PER_PAGE, |task: &Task| task.task_id.clone());
+        let read = list_tasks(api, ctx, job, None, 1, TASKS_PER_PAGE).await?;
+        let (total, as_of) = (read.value.total, read.now);
+        pages.take(read);
+        if total <= TASKS_PER_PAGE
+            && let Ok(Read { value: tasks, .. }) = pages.finish()
+            && tasks.len() as u64 == total
+        {
+            let mut tally = Tally { total, as_of, ..Tally::default() };
+            for status in TaskStatus::DOCUMENTED {
+                tally.note(status, tasks.iter().filter(|task| task.status == *status).count() as u64);
+            }
+            return Ok(Counts { tally, tasks: Some(tasks) });
+        }
+    }
+    Ok(Counts { tally: tally(api, ctx, job).await?, tasks: None })
+}
+
+/// Counts status by status.
+async fn tally<A: Api>(api: &A, ctx: &CallContext, job: &JobId) -> Result<Tally, CallError> {
     let mut tally = Tally::default();
     for status in TaskStatus::DOCUMENTED {
         let read = list_tasks(api, ctx, job, Some(status), 1, 1).await?;
@@ -100,6 +136,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_page_that_holds_all_tasks_is_counted_by_itself() {
+        let of = |n: u64, status: &str| json!({"TaskId": format!("t{n}"), "DeviceName": "d", "TaskStatus": status});
+        let all = [of(1, "SUCCEEDED"), of(2, "FAILED"), of(3, "SUCCEEDED"), of(4, "CONFIRM"), of(5, "LATER")];
+        let page = |tasks: &[Value], total: u64| json!({"Success": true, "Total": total, "Data": {"SimpleOTATaskInfo": tasks}});
+        let now = "2026-01-01T00:00:01Z".parse().ok();
+        let whole = crate::ota::Answer { now, ..answer(200, &page(&all, 5).to_string()) };
+        let script = Script::new([Ok(whole)]);
+        let counts = count(&script, &CallContext::default(), &"j".into(), None).await.unwrap();
+        let expected = Tally { succeeded: 2, failed: 1, confirm: 1, total: 5, as_of: now, ..Tally::default() };
+        assert_eq!((counts.tally, counts.tasks.map(|t| t.len()), script.calls()), (expected, Some(5), 1));
+        assert!(!expected.adds_up(), "a status that nobody knows is not counted");
+        assert_eq!(script.params(0), "CurrentPage=1 JobId=j PageSize=100");
+
+        // A page with a task twice, or with fewer than the total, is no whole: they are counted status by status.
+        for (tasks, total) in [([&all[..], &all[..1]].concat(), 6), (all.to_vec(), 6), (all.to_vec(), 101)] {
+            let script = Script::json(std::iter::once(page(&tasks, total)).chain((0..8).map(|_| page(&[], 0))));
+            let counts = count(&script, &CallContext::default(), &"j".into(), Some(100)).await.unwrap();
+            assert_eq!((counts.tasks, script.calls()), (None, 9), "{total}");
+        }
+    }
+
+    #[tokio::test]
     async fn ends_are_counted_first_and_the_total_last() {
         let counts = [50, 3, 2, 7, 11, 13, 17, 103];
         let mut seconds = 0;
@@ -108,7 +166,8 @@ mod tests {
             let now = format!("2026-01-01T00:00:{seconds:02}Z").parse().ok();
             Ok(crate::ota::Answer { now, ..answer(200, &page(count, [1]).to_string()) })
         }));
-        let tally = tally(&script, &CallContext::default(), &"j".into()).await.unwrap();
+        let Counts { tally, tasks } = count(&script, &CallContext::default(), &"j".into(), Some(101)).await.unwrap();
+        assert_eq!(tasks, None);
         let expected = Tally {
             succeeded: 50,
             failed: 3,

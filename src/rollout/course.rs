@@ -1,12 +1,14 @@
 //! Which run is in force when the firmware changes: the one under way, or one of the spec's. What is done about it is
 //! decided elsewhere.
 
+use std::sync::Arc;
+
 use crate::api::FirmwareRolloutSpec;
 use crate::api::rollout::{FirmwareRef, Supersede};
 use crate::api::status::{FirmwareRolloutStatus, Phase, StageKind};
 use crate::api::{FULL, VERIFY};
 
-use super::stage::{self, Stage, Target};
+use super::stage::{Stage, Target};
 use super::{effective, revision};
 
 /// How a run stands to its spec.
@@ -20,11 +22,10 @@ pub enum Course {
     Superseded,
 }
 
-/// How a run stands to its spec. Only a run that has made something of itself is waited for: one that cannot begin, as
-/// by a wrong version, must not keep its correction out.
-pub fn of(spec: &FirmwareRolloutSpec, status: &FirmwareRolloutStatus) -> Course {
-    let wanted = revision::of_spec(spec);
-    if status.run == 0 || status.revision.as_ref() == Some(&wanted) {
+/// How a run stands to its spec, of which `wanted` is the revision. Only a run that has made something of itself is
+/// waited for: one that cannot begin, as by a wrong version, must not keep its correction out.
+pub fn of(spec: &FirmwareRolloutSpec, wanted: &str, status: &FirmwareRolloutStatus) -> Course {
+    if status.run == 0 || status.revision.as_deref() == Some(wanted) {
         return Course::Own;
     }
     let back = status.last_completed.as_ref().is_some_and(|last| last.revision == wanted);
@@ -39,10 +40,9 @@ pub fn of(spec: &FirmwareRolloutSpec, status: &FirmwareRolloutStatus) -> Course 
 
 /// The plan in force: the spec's, or the one of the run that other firmware waits for, as `status.effective` has it. What
 /// the spec says of such a stage counts where its hashes agree; [`super::edits::of`] tells where they do not.
-pub fn plan(spec: &FirmwareRolloutSpec, status: &FirmwareRolloutStatus) -> Vec<Stage> {
-    let declared = stage::plan(spec);
-    if of(spec, status) != Course::Queued {
-        return declared;
+pub fn plan(declared: &Arc<[Stage]>, course: Course, status: &FirmwareRolloutStatus) -> Arc<[Stage]> {
+    if course != Course::Queued {
+        return declared.clone();
     }
     let force = status.effective.iter().flat_map(|e| &e.stages);
     force
@@ -68,8 +68,8 @@ pub fn plan(spec: &FirmwareRolloutSpec, status: &FirmwareRolloutStatus) -> Vec<S
 }
 
 /// The package in force, as it is named.
-pub fn firmware(spec: &FirmwareRolloutSpec, status: &FirmwareRolloutStatus) -> FirmwareRef {
-    match (&status.firmware, of(spec, status)) {
+pub fn firmware(spec: &FirmwareRolloutSpec, course: Course, status: &FirmwareRolloutStatus) -> FirmwareRef {
+    match (&status.firmware, course) {
         (Some(pinned), Course::Own) => FirmwareRef { id: Some(pinned.id.clone()), ..spec.firmware.clone() },
         (Some(pinned), Course::Queued) => FirmwareRef {
             id: Some(pinned.id.clone()),
@@ -82,8 +82,9 @@ pub fn firmware(spec: &FirmwareRolloutSpec, status: &FirmwareRolloutStatus) -> F
 
 /// The revision in force: readings of a package belong to it.
 pub fn revision(spec: &FirmwareRolloutSpec, status: &FirmwareRolloutStatus) -> String {
-    match (&status.revision, of(spec, status)) {
+    let wanted = revision::of_spec(spec);
+    match (&status.revision, of(spec, &wanted, status)) {
         (Some(revision), Course::Queued) => revision.clone(),
-        _ => revision::of_spec(spec),
+        _ => wanted,
     }
 }

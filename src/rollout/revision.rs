@@ -16,7 +16,8 @@ pub fn sha256<'a>(parts: impl IntoIterator<Item = &'a str>) -> [u8; 32] {
 
 /// The first `bytes` bytes of the hash over `parts`, in lower-case hex.
 pub fn hex<'a>(parts: impl IntoIterator<Item = &'a str>, bytes: usize) -> String {
-    sha256(parts).iter().take(bytes).map(|b| format!("{b:02x}")).collect()
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or_default();
+    sha256(parts).iter().take(bytes).flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// Names what a run brings to the devices: product, firmware as written, source versions. A change starts a new run.

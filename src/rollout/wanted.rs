@@ -12,7 +12,7 @@ use crate::ota::id::{FirmwareId, JobId};
 use super::command::Command;
 use super::course::{self, Course};
 use super::observed::{Ticket, basis};
-use super::{effective, retry, stage};
+use super::{effective, retry, revision, stage};
 use crate::sabotage::{Bad, on};
 
 /// What to read.
@@ -94,8 +94,8 @@ pub fn wanted(rollout: &FirmwareRollout, ticket: Ticket) -> Wanted {
     let none = FirmwareRolloutStatus::default();
     let status = rollout.status.as_ref().unwrap_or(&none);
     let deleting = rollout.metadata.deletion_timestamp.is_some();
-    let plan = course::plan(&rollout.spec, status);
-    let same_run = status.run > 0 && course::of(&rollout.spec, status) != Course::Superseded;
+    let course = course::of(&rollout.spec, &revision::of_spec(&rollout.spec), status);
+    let same_run = status.run > 0 && course != Course::Superseded;
     let active = stage::active(&status.stages).map(|s| s.name.clone());
     let given_up = status.phase.is_some_and(Phase::is_given_up);
     let completed = status.phase == Some(Phase::Completed);
@@ -174,10 +174,13 @@ pub fn wanted(rollout: &FirmwareRollout, ticket: Ticket) -> Wanted {
         wanted.unfinished = retrying.map(retry::retried_jobs).unwrap_or_default();
     }
     wanted.proposed = Command::Adopt.fresh(rollout, status).map(JobId::new);
-    let left = !stage::reverted(status) && stage::next(&plan, &status.stages).is_some();
-    let ahead = !same_run || left || (active.is_some() && !completed);
+    let left = || {
+        let plan = course::plan(&stage::plan(&rollout.spec).into(), course, status);
+        !stage::reverted(status) && stage::next(&plan, &status.stages).is_some()
+    };
+    let ahead = !same_run || (active.is_some() && !completed) || left();
     if ahead && !deleting && !(given_up && same_run) {
-        wanted.firmware = Some(course::firmware(&rollout.spec, status));
+        wanted.firmware = Some(course::firmware(&rollout.spec, course, status));
     }
     let pinned = status.firmware.as_ref().filter(|_| same_run || deleting).map(|f| FirmwareId::new(f.id.clone()));
     let suspended = rollout.spec.suspend == Some(true) || status.paused;

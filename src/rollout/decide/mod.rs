@@ -13,6 +13,8 @@ mod running;
 mod starting;
 mod tagged;
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::rollout::{DeletionPolicy, OnExternalChange};
@@ -171,9 +173,9 @@ struct Draft<'a> {
     observed: &'a Observed,
     now: Timestamp,
     /// What the spec says.
-    declared: Vec<Stage>,
+    declared: Arc<[Stage]>,
     /// The plan in force: of a run that other firmware waits for, what it was started with.
-    plan: Vec<Stage>,
+    plan: Arc<[Stage]>,
     revision: String,
     status: FirmwareRolloutStatus,
     /// A person's word that an unanswered create made no job.
@@ -183,16 +185,10 @@ struct Draft<'a> {
 impl<'a> Draft<'a> {
     fn new(rollout: &'a FirmwareRollout, observed: &'a Observed, now: Timestamp) -> Self {
         let status = rollout.status.clone().unwrap_or_default();
-        let mut draft = Self {
-            rollout,
-            observed,
-            now,
-            declared: stage::plan(&rollout.spec),
-            plan: course::plan(&rollout.spec, &status),
-            revision: revision::of_spec(&rollout.spec),
-            status,
-            absolved: false,
-        };
+        let revision = revision::of_spec(&rollout.spec);
+        let declared: Arc<[Stage]> = stage::plan(&rollout.spec).into();
+        let plan = course::plan(&declared, course::of(&rollout.spec, &revision, &status), &status);
+        let mut draft = Self { rollout, observed, now, declared, plan, revision, status, absolved: false };
         draft.status.observed_generation = rollout.metadata.generation;
         draft.show_effective();
         draft.show_readings();
@@ -205,7 +201,7 @@ impl<'a> Draft<'a> {
 
     /// How the run stands to the spec by now.
     fn course(&self) -> Course {
-        course::of(&self.rollout.spec, &self.status)
+        course::of(&self.rollout.spec, &self.revision, &self.status)
     }
 
     fn suspended(&self) -> bool {
@@ -515,7 +511,7 @@ impl<'a> Draft<'a> {
         let spec = &self.rollout.spec;
         match &self.observed.firmware {
             Some(Ok(firmware)) => {
-                let named = course::firmware(spec, &self.status);
+                let named = course::firmware(spec, self.course(), &self.status);
                 let pinned = self.status.firmware.as_ref().is_none_or(|p| p.id == firmware.id.as_str());
                 // A reading of what an older spec named is no reading.
                 match firmware::choose(&spec.product_key, &named, std::slice::from_ref(firmware)) {

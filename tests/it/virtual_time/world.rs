@@ -17,8 +17,9 @@ use fota::ota::outcome::{CallError, Outcome};
 use fota::ota::{Answer, Api, JobId, NoAnswer, Request};
 use fota::rollout::decide::Pending;
 use fota::rollout::observed::{Account, Trouble};
+use fota::rollout::stage::{self, Stage};
 use fota::rollout::story::Note;
-use fota::rollout::{course, stage};
+use fota::rollout::{course, revision};
 use jiff::{SignedDuration, Timestamp};
 
 use super::audit::{self, Audit};
@@ -224,7 +225,7 @@ impl State {
             assert_eq!(Claim { sent: true, ..a.clone() }, Claim { sent: true, ..b.clone() }, "a claim was replaced");
             assert!(b.sent || !a.sent, "a claim that may have been sent was called unsent");
         }
-        let plan = course::plan(&object.spec, old);
+        let plan = plan(object, old);
         let last = plan.last().map(|s| s.name.clone());
         for entry in &new.stages {
             let before = old.stages.iter().find(|s| s.name == entry.name && old.run == new.run);
@@ -272,7 +273,7 @@ impl State {
         let claim = status.claim.as_ref().expect("a create without a persisted claim");
         assert_eq!(request.parameters.get("Tag.1.Key").map(String::as_str), Some(TAG_KEY));
         assert_eq!(request.parameters.get("Tag.1.Value"), Some(&claim.token), "a create that was not claimed");
-        let plan = course::plan(&stored.spec, &status);
+        let plan = plan(stored, &status);
         let entry = |name: &str| status.stages.iter().find(|s| s.name == name);
         for (at, earlier) in plan.iter().enumerate().take_while(|(_, s)| s.name != claim.stage) {
             let over =
@@ -409,4 +410,10 @@ impl World for Virtual {
     async fn announce(&self, _: &FirmwareRollout, notes: &[Note]) {
         self.lock().notes.extend_from_slice(notes);
     }
+}
+
+/// The plan in force.
+fn plan(object: &FirmwareRollout, status: &FirmwareRolloutStatus) -> Arc<[Stage]> {
+    let course = course::of(&object.spec, &revision::of_spec(&object.spec), status);
+    course::plan(&stage::plan(&object.spec).into(), course, status)
 }
