@@ -108,6 +108,9 @@ pub enum Phase {
     Failed,
     /// A person stopped it.
     Aborted,
+    /// Other firmware replaces it: its pending tasks are being cancelled, and it is not taken up again, whatever the spec
+    /// says by then.
+    Superseded,
 }
 
 impl Phase {
@@ -121,6 +124,7 @@ impl Phase {
         Self::Paused,
         Self::Failed,
         Self::Aborted,
+        Self::Superseded,
     ];
 
     /// As it is written.
@@ -134,17 +138,19 @@ impl Phase {
             Self::Paused => "Paused",
             Self::Failed => "Failed",
             Self::Aborted => "Aborted",
+            Self::Superseded => "Superseded",
         }
     }
 
-    /// The run is over, one way or the other.
+    /// The run is over, one way or the other, and the next one has not begun.
     pub const fn has_ended(self) -> bool {
-        matches!(self, Self::Completed) || self.is_given_up()
+        matches!(self, Self::Completed | Self::Failed | Self::Aborted)
     }
 
-    /// The run was stopped short: its pending tasks are cancelled, and nothing more is created before a retry.
+    /// The run was stopped short: its pending tasks are cancelled, and nothing more is created before a retry or the next
+    /// run.
     pub const fn is_given_up(self) -> bool {
-        matches!(self, Self::Failed | Self::Aborted)
+        matches!(self, Self::Failed | Self::Aborted | Self::Superseded)
     }
 }
 

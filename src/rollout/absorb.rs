@@ -16,8 +16,11 @@ use super::stage;
 use super::story::{Situation, bounded, tell};
 use crate::sabotage::{Bad, on};
 
-/// First pause after a refusal that closed its claim and is worth another try; doubles up to [`LONGEST_PAUSE`].
+/// First pause after a refusal that closed its claim and is worth another try, in seconds; doubles up to
+/// [`LONGEST_PAUSE`].
 const FIRST_PAUSE: i64 = 5;
+/// Longest one, in seconds, whatever the cloud asks for: a pause that ends later was reckoned by a clock that has been
+/// set right since.
 const LONGEST_PAUSE: i64 = 300;
 
 /// The outcome of a claim's create, sent by its ticket. Taken: the job is recorded. Refused for good: the claim is over.
@@ -174,11 +177,18 @@ pub fn refuse(status: &mut FirmwareRolloutStatus, error: &CallError, generation:
     let grown = FIRST_PAUSE.saturating_mul(1 << count.clamp(1, 10).saturating_sub(1)).min(LONGEST_PAUSE);
     let pause = if meaning.requeue == Requeue::Slowly { LONGEST_PAUSE } else { grown };
     let hinted = error.retry_after.map_or(0, |after| i64::try_from(after.as_secs()).unwrap_or(LONGEST_PAUSE) + 1);
-    let retry_at = again.then(|| now.checked_add(SignedDuration::from_secs(pause.max(hinted))).unwrap_or(now));
+    let retry_at =
+        again.then(|| now.checked_add(SignedDuration::from_secs(pause.max(hinted).min(LONGEST_PAUSE))).unwrap_or(now));
     let refusal = refusal(error, generation, count, retry_at);
     let situation = refused(&claim.stage, &refusal);
     entry.refusal = Some(refusal);
     situation
+}
+
+/// Whether a refused create may be tried again, as far as time goes.
+pub fn is_due(refusal: &Refusal, now: Timestamp) -> bool {
+    let left = refusal.retry_at.map(|at| at.0.duration_since(now));
+    left.is_some_and(|left| left <= SignedDuration::ZERO || left > SignedDuration::from_secs(LONGEST_PAUSE))
 }
 
 /// What the cloud said, within the bounds of a status.

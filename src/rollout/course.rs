@@ -18,13 +18,17 @@ pub enum Course {
     Own,
     /// The spec has other firmware, which waits until the run has ended.
     Queued,
-    /// The spec has other firmware: the run is over, and is left.
+    /// The spec has other firmware, or had it when the run was left: the run is over.
     Superseded,
 }
 
 /// How a run stands to its spec, of which `wanted` is the revision. Only a run that has made something of itself is
 /// waited for: one that cannot begin, as by a wrong version, must not keep its correction out.
 pub fn of(spec: &FirmwareRolloutSpec, wanted: &str, status: &FirmwareRolloutStatus) -> Course {
+    if status.phase == Some(Phase::Superseded) {
+        // Tasks of it were cancelled: going back to its firmware is another run.
+        return Course::Superseded;
+    }
     if status.run == 0 || status.revision.as_deref() == Some(wanted) {
         return Course::Own;
     }

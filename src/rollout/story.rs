@@ -247,7 +247,7 @@ pub fn events(old: &FirmwareRolloutStatus, new: &FirmwareRolloutStatus) -> Vec<N
             notes.push(normal("Completed", run, note));
         }
         (_, Some(Phase::Paused)) => notes.push(normal("Paused", run, message())),
-        (Some(Phase::Paused), Some(after)) if !after.has_ended() => {
+        (Some(Phase::Paused), Some(after)) if !after.is_given_up() => {
             notes.push(normal("Resumed", run, message()));
         }
         _ => {}

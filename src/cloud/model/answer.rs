@@ -42,7 +42,7 @@ impl Format {
 
     fn write(self, root: &str, fields: Fields) -> String {
         match self {
-            Self::Json => Value::Object(fields).to_string(),
+            Self::Json => serde_json::to_string(&fields).unwrap_or_default(),
             Self::Xml => xml::encode(root, &fields),
         }
     }

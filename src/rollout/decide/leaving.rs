@@ -12,22 +12,23 @@ const HELD_UP_LONG: SignedDuration = SignedDuration::from_mins(10);
 /// Jobs that are named in one message.
 const NAMED: usize = 16;
 
+fn superseding() -> Decision {
+    wait("Superseding", "the firmware changed: the pending tasks of the old run are being cancelled")
+}
+
 impl<'a> Draft<'a> {
     /// Another firmware than the run's: its pending tasks are cancelled, then the new run begins.
     pub(super) fn supersede(&mut self) -> Decision {
         // A policy that stands goes on until the new firmware has its own: its tasks are not the old run's leftovers.
         let leftovers = self.status.stages.iter().filter(|s| !stage::stands(s));
         match self.drained_of(leftovers, Pending::All) {
-            Drain::Wait => {
-                wait("Superseding", "the firmware changed: the pending tasks of the old run are being cancelled")
+            Drain::Wait => superseding(),
+            Drain::Cancel(id) => {
+                // Written before the first cancel: a person who goes back meanwhile finds no run to go on with.
+                let (act, situation) = superseding();
+                let told = self.status.phase.replace(Phase::Superseded) == Some(Phase::Superseded);
+                (if told { Act::Cancel(id, Pending::All) } else { act }, situation)
             }
-            Drain::Cancel(id) => (
-                Act::Cancel(id, Pending::All),
-                Situation::waiting(
-                    "Superseding",
-                    "the firmware changed: the pending tasks of the old run are being cancelled",
-                ),
-            ),
             Drain::Done => {
                 let back = self.status.last_completed.clone().filter(|last| last.revision == self.revision);
                 let updated = self.status.progress.as_ref().map_or(0, |p| p.ledger.at_target);

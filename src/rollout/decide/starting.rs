@@ -144,7 +144,7 @@ impl<'a> Draft<'a> {
         };
         if let Some(refusal) = self.status.stages.get(index).and_then(|s| s.refusal.clone())
             && refusal.generation == self.generation()
-            && refusal.retry_at.is_none_or(|at| self.now < at.0)
+            && !absorb::is_due(&refusal, self.now)
         {
             return Ok((Act::Wait, absorb::refused(name, &refusal)));
         }

@@ -31,17 +31,41 @@ struct Part {
     jobs: Vec<String>,
 }
 
-/// How creates without an answer ended.
+/// Creates without an answer, of one kind of account.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Healing {
-    /// Claims that were marked as possibly sent, in accounts known to show tags.
-    pub ambiguous: u64,
+pub struct Unanswered {
+    /// Claims that were marked as possibly sent.
+    pub all: u64,
     /// Those for which a person was asked.
     pub asked: u64,
-    /// The same where the account was not known to show tags.
-    pub unknown: u64,
-    /// Those for which a person was asked.
-    pub unknown_asked: u64,
+}
+
+/// How creates without an answer ended, by what was known of their account when they were marked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Healing {
+    /// It shows tags.
+    pub known: Unanswered,
+    /// It was not seen yet whether it shows tags.
+    pub unknown: Unanswered,
+    /// Its key was replaced before the create's end was known: of the new one nothing was known.
+    pub rekeyed: Unanswered,
+}
+
+/// What is known of the account at a write.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// Digest of its present key.
+    pub key: &'a str,
+    /// Whether it is known to show tags to that key.
+    pub echoed: bool,
+}
+
+/// A create whose end was not known.
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    echoed: bool,
+    rekeyed: bool,
+    asked: bool,
 }
 
 /// What was seen so far.
@@ -56,9 +80,8 @@ pub struct Checker {
     absolved: bool,
     aborted: bool,
     orphaned: BTreeSet<String>,
-    ambiguous: BTreeSet<(String, i32)>,
-    asked: BTreeSet<(String, i32)>,
-    pub healing: Healing,
+    /// Creates whose end was not known, by tag and epoch.
+    ambiguous: BTreeMap<(String, i32), Open>,
     pub writes: u32,
     pub violation: Option<String>,
 }
@@ -73,9 +96,7 @@ impl Checker {
             absolved: false,
             aborted: false,
             orphaned: BTreeSet::new(),
-            ambiguous: BTreeSet::new(),
-            asked: BTreeSet::new(),
-            healing: Healing::default(),
+            ambiguous: BTreeMap::new(),
             writes: 0,
             violation: None,
         }
@@ -196,7 +217,7 @@ impl Checker {
         object: &FirmwareRollout,
         new: &FirmwareRolloutStatus,
         cloud: &Cloud,
-        echoed: bool,
+        account: Known<'_>,
     ) {
         self.writes += 1;
         let none = FirmwareRolloutStatus::default();
@@ -230,8 +251,9 @@ impl Checker {
             (Some(claim), None) => self.closed(claim, new),
             (None, None) => {}
         }
-        if let Some(claim) = &new.claim {
-            self.weigh(claim, new, echoed);
+        // A claim's last write closes it, and tells by which key.
+        if let Some(claim) = new.claim.as_ref().or(old.claim.as_ref()) {
+            self.weigh(claim, new, account);
         }
     }
 
@@ -336,15 +358,31 @@ impl Checker {
     }
 
     /// Whether a create's end is not known, and whether a person is asked for it.
-    fn weigh(&mut self, claim: &Claim, new: &FirmwareRolloutStatus, echoed: bool) {
+    fn weigh(&mut self, claim: &Claim, new: &FirmwareRolloutStatus, account: Known<'_>) {
+        if !claim.sent {
+            return;
+        }
         let key = (claim.token.clone(), claim.epoch);
-        if claim.sent && self.ambiguous.insert(key.clone()) {
-            *if echoed { &mut self.healing.ambiguous } else { &mut self.healing.unknown } += 1;
-        }
+        let fresh = Open { echoed: account.echoed, rekeyed: false, asked: false };
+        let open = self.ambiguous.entry(key).or_insert(fresh);
+        open.rekeyed |= claim.call.access_key != account.key;
         let stalled = condition::find(&new.conditions, "Stalled").filter(|c| c.status == "True");
-        if stalled.is_some_and(|c| c.reason == "Ambiguous") && self.asked.insert(key) {
-            *if echoed { &mut self.healing.asked } else { &mut self.healing.unknown_asked } += 1;
+        open.asked |= stalled.is_some_and(|c| c.reason == "Ambiguous");
+    }
+
+    /// How creates without an answer ended so far.
+    pub fn healing(&self) -> Healing {
+        let mut healing = Healing::default();
+        for open in self.ambiguous.values() {
+            let kind = match (open.rekeyed, open.echoed) {
+                (true, _) => &mut healing.rekeyed,
+                (false, true) => &mut healing.known,
+                (false, false) => &mut healing.unknown,
+            };
+            kind.all += 1;
+            kind.asked += u64::from(open.asked);
         }
+        healing
     }
 
     /// The object is gone: nothing of it may be left behind.
@@ -414,6 +452,10 @@ impl Checker {
             "VerifyFailed" => self.failing || self.aborted || status.run > 1,
             "GateFailed" => self.failing || self.aborted,
             "Aborted" => self.aborted,
+            "StepRemoved" => status.stages.iter().any(|s| {
+                let gray = !matches!(s.kind, StageKind::Verify | StageKind::Full);
+                gray && object.is_some_and(|o| o.spec.gray.iter().flatten().all(|step| step.name != s.name))
+            }),
             "WaitingForDevices" | "Verifying" => self.waits_for_devices(status, cloud),
             "Completed" | "Reverted" | "NoDeviceCanUpgrade" | "ForeignOwner" | "CreateRefused" | "RetryListChanged" => {
                 true

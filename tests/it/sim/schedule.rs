@@ -23,7 +23,9 @@ const MINUTE_MS: i64 = 60_000;
 const FAULTS_MS: i64 = 3 * 60 * MINUTE_MS;
 /// It must have ended so long after the last fault.
 const PATIENCE_MS: i64 = 6 * 60 * MINUTE_MS;
-/// Nothing stirred for so long: it rests. A claim may wait for its epoch to end.
+/// Nothing stirred for so long: it rests. What is complete needs the least; a refused create is tried again after minutes; a
+/// claim may wait for its epoch to end.
+const COMPLETE_REST_MS: i64 = MINUTE_MS / 2;
 const REST_MS: i64 = 8 * MINUTE_MS;
 const CLAIM_REST_MS: i64 = 20 * MINUTE_MS;
 /// Longest step of the true clock.
@@ -86,7 +88,7 @@ pub fn run(scene: Scene, chooser: Chooser, told: bool) -> Report {
         made: std::mem::take(&mut state.chooser.made),
         trail: state.chooser.trail.take().unwrap_or_default(),
         visits: std::mem::take(&mut state.visits),
-        healing: state.checker.healing,
+        healing: state.checker.healing(),
         writes: state.checker.writes,
         calls: state.cloud.calls().len(),
         steps: schedule.steps,
@@ -208,10 +210,10 @@ impl Schedule {
         let ready = status.is_some_and(|s| {
             s.claim.is_none() && condition::find(&s.conditions, "Ready").is_some_and(|c| c.status == "True")
         });
-        let quick = object.is_none() || ready;
         let claimed = status.is_some_and(|s| s.claim.is_some());
-        let rest = match (quick, claimed) {
-            (true, _) => MINUTE_MS,
+        let over = object.is_none() || ready;
+        let rest = match (over, claimed) {
+            (true, _) => COMPLETE_REST_MS,
             (false, true) => CLAIM_REST_MS,
             (false, false) => REST_MS,
         };
@@ -256,6 +258,10 @@ impl Schedule {
                 return true;
             }
             if self.healed.is_some() {
+                // Nobody does anything before; the cloud does.
+                state.now = state.now.max(due);
+                let clocks = state.clocks();
+                state.cloud.tick(clocks);
                 state.checker.finish(object.as_deref(), &state.cloud);
                 return false;
             }

@@ -14,7 +14,7 @@ use fota::ota::{Operation, Quota};
 use fota::rollout::observed::{Account, Trouble};
 use jiff::Timestamp;
 
-use super::checker::Checker;
+use super::checker::{Checker, Known};
 use super::chooser::Chooser;
 use super::coverage::Visits;
 use super::event::{Event, Place};
@@ -338,7 +338,9 @@ impl State {
         let clocks = self.clocks();
         self.cloud.tick(clocks);
         if let Some(old) = old {
-            self.checker.wrote(self.now, &old, status, &self.cloud, self.echoed.contains(&digest(self.key)));
+            let key = digest(self.key);
+            let account = Known { key: &key, echoed: self.echoed.contains(&key) };
+            self.checker.wrote(self.now, &old, status, &self.cloud, account);
             if self.story.is_some() {
                 let (before, after) = (super::story::summary(old.status.as_ref()), super::story::summary(Some(status)));
                 self.say(|| format!("status: {before}  ->  {after}"));

@@ -50,10 +50,15 @@ impl Tally {
     }
 
     fn heal(&mut self, healing: Healing) {
-        self.healing.ambiguous += healing.ambiguous;
-        self.healing.asked += healing.asked;
-        self.healing.unknown += healing.unknown;
-        self.healing.unknown_asked += healing.unknown_asked;
+        let sums = [
+            (&mut self.healing.known, healing.known),
+            (&mut self.healing.unknown, healing.unknown),
+            (&mut self.healing.rekeyed, healing.rekeyed),
+        ];
+        for (sum, more) in sums {
+            sum.all += more.all;
+            sum.asked += more.asked;
+        }
     }
 
     pub fn merge(&mut self, other: Self) {
@@ -75,18 +80,22 @@ impl Tally {
         for (end, count) in &self.ends {
             _ = write!(text, " {end} {count}");
         }
-        let Healing { ambiguous, asked, unknown, unknown_asked } = self.healing;
-        let share = |asked: u64, all: u64| 100.0 * (all - asked) as f64 / all.max(1) as f64;
+        let Healing { known, unknown, rekeyed } = self.healing;
+        for (what, of) in [
+            ("tags known to be shown", known),
+            ("not yet known whether tags are shown", unknown),
+            ("key replaced meanwhile", rekeyed),
+        ] {
+            let share = 100.0 * (of.all - of.asked) as f64 / of.all.max(1) as f64;
+            _ = write!(text, "\nunanswered creates, {what}: {}, healed without a person {share:.4} %", of.all);
+        }
+        let per = |n: u64| n as f64 / self.schedules.max(1) as f64;
         _ = write!(
             text,
-            "\nunanswered creates, tags known to be shown: {ambiguous}, healed without a person {:.4} %\n\
-             unanswered creates, tags not known to be shown: {unknown}, healed without a person {:.4} %\n\
-             per schedule: {:.1} calls, {:.1} status writes, {:.0} steps",
-            share(asked, ambiguous),
-            share(unknown_asked, unknown),
-            self.calls as f64 / self.schedules.max(1) as f64,
-            self.writes as f64 / self.schedules.max(1) as f64,
-            self.steps as f64 / self.schedules.max(1) as f64,
+            "\nper schedule: {:.1} calls, {:.1} status writes, {:.0} steps",
+            per(self.calls),
+            per(self.writes),
+            per(self.steps),
         );
         text
     }
