@@ -21,9 +21,22 @@ use super::world::Moment;
 /// Jobs that are listed without tags are asked for them one by one, at most so many in one listing.
 const UNTAGGED_ASKED: usize = 200;
 
+/// Packages whose jobs' tags are remembered: a claim's and the one that the spec names by now may differ.
+const PACKAGES: usize = 2;
+
 /// Our tag's value on jobs that were listed without tags, by their own answers: a job's tags stay as they are.
 #[derive(Debug, Default)]
-pub struct Tags(BTreeMap<JobId, Option<String>>);
+pub struct Tags(BTreeMap<FirmwareId, BTreeMap<JobId, Option<String>>>);
+
+impl Tags {
+    /// Those of one package's jobs.
+    fn of(&mut self, firmware: &FirmwareId) -> &mut BTreeMap<JobId, Option<String>> {
+        if self.0.len() >= PACKAGES && !self.0.contains_key(firmware) {
+            self.0.clear();
+        }
+        self.0.entry(firmware.clone()).or_default()
+    }
+}
 
 /// A package's jobs.
 pub struct Listing {
@@ -66,20 +79,21 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
         self.note(&read);
         let mut jobs = read.value.jobs;
         self.hear(Operation::ListOTAJobByFirmware, jobs.iter().find_map(|job| job.tag(TAG_KEY)));
-        tags.0.retain(|id, _| jobs.iter().any(|job| job.job_id == *id));
+        let tags = tags.of(firmware);
+        tags.retain(|id, _| jobs.iter().any(|job| job.job_id == *id));
         jobs.sort_by(|a, b| (a.utc_create, &a.job_id).cmp(&(b.utc_create, &b.job_id)));
-        let unknown = |job: &&JobSummary| job.tags.is_empty() && of_interest(job) && !tags.0.contains_key(&job.job_id);
+        let unknown = |job: &&JobSummary| job.tags.is_empty() && of_interest(job) && !tags.contains_key(&job.job_id);
         // The youngest first: a job that is looked for was made just now.
         let unknown: Vec<_> = jobs.iter().rev().filter(unknown).map(|job| job.job_id.clone()).collect();
         for id in unknown.iter().take(UNTAGGED_ASKED) {
             let full = calls::query_job(self.api, self.ctx, id).await?.value;
             self.hear(Operation::QueryOTAJob, full.tag(TAG_KEY));
-            tags.0.insert(id.clone(), full.tag(TAG_KEY).map(str::to_owned));
+            tags.insert(id.clone(), full.tag(TAG_KEY).map(str::to_owned));
         }
         let complete = read.value.complete && unknown.len() <= UNTAGGED_ASKED;
         let tag = |job: &JobSummary| match job.tag(TAG_KEY) {
             Some(tag) => Some(tag.to_owned()),
-            None => tags.0.get(&job.job_id).cloned().flatten(),
+            None => tags.get(&job.job_id).cloned().flatten(),
         };
         let jobs = jobs.into_iter().map(|job| (tag(&job), job)).map(|(tag, job)| (job, tag)).collect();
         Ok(Listing { jobs, complete, date: read.date })

@@ -96,19 +96,31 @@ pub async fn list_jobs_page<A: Api>(
     ask(api, &ctx.request(Operation::ListOTAJobByFirmware, own)).await?.read(decode::jobs)
 }
 
+/// How often the pages of a list that is not seen whole are read.
+const ROUNDS: usize = 3;
+
 /// Reads all pages of the jobs of a package.
 ///
-/// The list may shift while it is read: a job may then show twice, or not at all. [`Listing::complete`] says whether the
-/// distinct ids are as many as the last page's `Total`; it is for the caller to read again.
+/// The list may shift while it is read, and its order may change from page to page: a job may then show twice, or not at
+/// all. What was missed is looked for in all pages again, [`ROUNDS`] times at most; [`Listing::complete`] says whether the
+/// distinct ids are as many as the last page's `Total` by then.
 pub async fn all_jobs_of_firmware<A: Api>(
     api: &A,
     ctx: &CallContext,
     firmware: &FirmwareId,
 ) -> Result<Read<Listing>, CallError> {
     let mut pages = Pages::new(JOBS_PER_PAGE, |job: &JobSummary| job.job_id.clone());
-    while let Some(number) = pages.wanted() {
-        pages.take(list_jobs_page(api, ctx, firmware, number).await?);
-        if on(Bad::FirstPageOnly) {
+    for round in 0..ROUNDS {
+        if round > 0 {
+            pages.again();
+        }
+        while let Some(number) = pages.wanted() {
+            pages.take(list_jobs_page(api, ctx, firmware, number).await?);
+            if on(Bad::FirstPageOnly) || (round > 0 && pages.complete()) {
+                break;
+            }
+        }
+        if pages.complete() || on(Bad::FirstPageOnly) {
             break;
         }
     }
@@ -305,6 +317,11 @@ impl<T, K: Ord, F: Fn(&T) -> K> Pages<T, K, F> {
         self.first.get_or_insert(reading);
     }
 
+    /// From the first page again, for what was missed.
+    fn again(&mut self) {
+        (self.read, self.more) = (0, true);
+    }
+
     pub(super) fn complete(&self) -> bool {
         self.first.is_some() && u64::try_from(self.seen.len()) == Ok(self.total)
     }
@@ -384,14 +401,17 @@ pub(super) mod tests {
     }
 
     #[tokio::test]
-    async fn a_list_that_shifts_is_deduplicated_and_not_called_complete() {
+    async fn a_list_that_shifts_is_read_again_until_every_job_was_seen() {
         // A new job came to the front between the pages: j199 shows twice, and the new one is missed.
-        let script = Script::json([jobs(201, 0..200), jobs(202, 199..201)]);
+        let pages = [jobs(201, 0..200), jobs(202, 199..201), jobs(202, (0..199).chain([201]))];
+        let script = Script::json(pages);
         let all = listing(&script).await;
-        assert_eq!((all.jobs.len(), all.complete), (201, false));
-        // One vanished: the last page is shorter than promised.
-        let script = Script::json([jobs(201, 0..200), jobs(201, [])]);
-        assert!(!listing(&script).await.complete);
+        assert_eq!((all.jobs.len(), all.complete, script.calls()), (202, true, 3));
+        assert_eq!(script.params(2), "CurrentPage=1 FirmwareId=f PageSize=200");
+        // Some are never shown: the list is not called whole.
+        let script = Script::json((0..3).flat_map(|_| [jobs(201, 0..200), jobs(201, [])]));
+        let all = listing(&script).await;
+        assert_eq!((all.complete, script.calls()), (false, 6));
         let script = Script::json([jobs(0, [])]);
         assert!(listing(&script).await.complete);
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::Percent;
 use crate::api::status::{EffectiveStage, GateResult, GateStatus, Ledger};
+use crate::api::{Percent, RETRY};
 
 use super::effective::MIN_DECIDED;
 
@@ -157,16 +157,32 @@ fn certain_failure(input: &GateInput) -> Verdict {
 }
 
 fn reachable(input: &GateInput) -> Verdict {
-    let targeted = input.counts.exposed();
+    let (c, name) = (&input.counts, &input.settings.name);
+    let (targeted, decided) = (c.exposed(), c.decided());
+    let because = match input.settings.min_decided {
+        _ if !input.settled => return Verdict::Pass,
+        Some(least) if i64::from(least) > targeted => format!(
+            "gate.minDecided is {least}, but step {name} targets only {targeted} devices: lower minDecided or raise the \
+             step's share"
+        ),
+        _ if targeted > 0 && c.open() + c.queued == 0 && decided < least_decided(input) => format!(
+            "{decided} of {targeted} devices of step {name} took the update or failed, the gate needs {}, and no other one \
+             will: {} were busy with another job, the tasks of {} were cancelled; annotate with {RETRY}=<any new word> to \
+             give those another job, or lower gate.minDecided",
+            least_decided(input),
+            c.conflict,
+            c.cancelled
+        ),
+        _ => return Verdict::Pass,
+    };
+    Verdict::Stuck { because }
+}
+
+/// How many devices have to succeed or fail.
+fn least_decided(input: &GateInput) -> i64 {
     match input.settings.min_decided {
-        Some(least) if input.settled && i64::from(least) > targeted => Verdict::Stuck {
-            because: format!(
-                "gate.minDecided is {least}, but step {} targets only {targeted} devices: lower minDecided or raise \
-                 the step's share",
-                input.settings.name
-            ),
-        },
-        _ => Verdict::Pass,
+        Some(least) => i64::from(least),
+        None => MIN_DECIDED.min(input.counts.pushed()).max(1),
     }
 }
 
@@ -208,12 +224,7 @@ fn decided_percent(input: &GateInput) -> Verdict {
 }
 
 fn min_decided(input: &GateInput) -> Verdict {
-    let decided = input.counts.decided();
-    let least = match input.settings.min_decided {
-        Some(least) => i64::from(least),
-        None => MIN_DECIDED.min(input.counts.pushed()).max(1),
-    };
-    if decided >= least {
+    if input.counts.decided() >= least_decided(input) {
         return Verdict::Pass;
     }
     let what = match input.settings.min_decided {
@@ -312,6 +323,28 @@ mod tests {
         assert_eq!(reason(&GateInput { counts: offline, ..base.clone() }), "WaitingForDevices");
         let mature = settings(Gate { mature_after: Some(Span::parse("1h").unwrap()), ..Gate::default() });
         assert_eq!(reason(&input(&mature, good(100))), "Maturing");
+    }
+
+    #[test]
+    fn a_sample_that_no_device_can_complete_any_more_is_told() {
+        let busy = Ledger { conflict: 30, cancelled: 2, ..Ledger::default() };
+        let stuck = |gate: Gate, counts: Ledger| match judge(&input(&settings(gate), counts)).sample {
+            Verdict::Stuck { because } => Some(because),
+            _ => None,
+        };
+        let told = stuck(Gate::default(), busy).unwrap();
+        assert!(
+            told.contains("0 of 32") && told.contains("30 were busy") && told.contains("2 were cancelled"),
+            "{told}"
+        );
+        let least = |n| Gate { min_decided: Some(n), ..Gate::default() };
+        assert!(stuck(least(10), Ledger { at_target: 9, ..busy }).is_some());
+        assert_eq!(stuck(least(10), Ledger { at_target: 10, ..busy }), None);
+        // One that may still come is waited for.
+        for open in [Ledger { queued: 1, ..busy }, Ledger { notified: 1, ..busy }, Ledger { silent: 1, ..busy }] {
+            assert_eq!(stuck(Gate::default(), open), None);
+        }
+        assert_eq!(stuck(Gate::default(), Ledger::default()), None, "its tasks may yet appear");
     }
 
     #[test]

@@ -48,26 +48,28 @@ impl<'a> Draft<'a> {
         });
     }
 
-    /// The stage for which a person was asked because of such a change.
-    fn asked_about(&self) -> Option<usize> {
+    /// The stage for which a person was asked, for one of these reasons.
+    fn asked_about(&self, reasons: &[&str]) -> Option<usize> {
         let asked = crate::api::condition::find(&self.status.conditions, "Stalled")
-            .is_some_and(|c| c.status == "True" && c.reason == EXTERNAL_CHANGE);
+            .is_some_and(|c| c.status == "True" && reasons.contains(&c.reason.as_str()));
         let active = stage::active(&self.status.stages).filter(|_| asked)?;
         self.status.stages.iter().position(|s| s.name == active.name)
     }
 
     /// A person says: go on by the gate.
     pub(super) fn accept_as_asked(&mut self) {
-        if let Some(index) = self.asked_about() {
+        if let Some(index) = self.asked_about(&[EXTERNAL_CHANGE]) {
             self.accept(index);
         }
     }
 
-    /// A person says: another attempt. False: nobody was asked about such a change.
+    /// A person says: another attempt for the devices that did not get there. False: nobody was asked about such ones.
     pub(super) fn retry_as_asked(&mut self) -> bool {
-        let Some(index) = self.asked_about() else { return false };
+        let Some(index) = self.asked_about(&[EXTERNAL_CHANGE, GATE_UNREACHABLE]) else { return false };
         self.edit(index, |s| {
-            if external::can_be_made_again(s) {
+            let left = external::present(s).filter_map(|job| job.counts).any(|c| c.conflict + c.cancelled > 0);
+            let gone = external::present(s).any(|job| job.gone);
+            if external::can_be_made_again(s) && (left || gone) {
                 command::again(s);
             }
         });
@@ -90,6 +92,7 @@ impl<'a> Draft<'a> {
 }
 
 const EXTERNAL_CHANGE: &str = "ExternalChange";
+pub(super) const GATE_UNREACHABLE: &str = "GateUnreachable";
 
 fn open(entry: &StageStatus) -> Option<(String, Change)> {
     // Tasks of a policy come and go; the policy itself stands or does not.

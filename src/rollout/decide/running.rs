@@ -1,5 +1,6 @@
 //! The stage whose job runs: its gate, its soak, its leftovers, its end.
 
+use super::changed::GATE_UNREACHABLE;
 use super::*;
 use crate::sabotage::{Bad, on};
 
@@ -61,15 +62,15 @@ impl<'a> Draft<'a> {
         }
         match judgement.sample {
             Verdict::Fail { because } => self.fail(index, "GateFailed", because, now),
-            Verdict::Stuck { because } => stall("GateUnreachable", because),
             // Time alone changes nothing, and no device will.
-            Verdict::Hold { until: None, .. }
+            Verdict::Stuck { .. } | Verdict::Hold { until: None, .. }
                 if input.settled
                     && counts.open() + counts.queued == 0
                     && let Some(decision) = self.cut_short(index) =>
             {
                 decision
             }
+            Verdict::Stuck { because } => stall(GATE_UNREACHABLE, because),
             Verdict::Hold { until, reason, because } => {
                 // Counts that are in motion say nothing against a soak that has begun.
                 if input.settled {

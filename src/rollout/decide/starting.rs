@@ -162,6 +162,14 @@ impl<'a> Draft<'a> {
         if let Some(decision) = self.other_owner(&firmware, name) {
             return Ok(decision);
         }
+        // A package has one policy: one that stands from an earlier run of the same firmware has to go first.
+        let same = |policy: &StandingPolicy| policy.version == firmware.version;
+        if next.target.kind == StageKind::Dynamic
+            && self.status.standing.iter().any(same)
+            && let Some(decision) = self.retire()
+        {
+            return Ok(decision);
+        }
         Ok(self.claim(&next, index, &firmware, &account, share))
     }
 

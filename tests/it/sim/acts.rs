@@ -3,10 +3,12 @@
 
 use fota::api::status::Phase;
 use fota::api::{ABORT, FirmwareRollout, ORPHAN, PAUSE, RESUME, RETRY};
+use fota::cloud::Call;
+use fota::ota::Operation;
 use jiff::Timestamp;
 
 use super::event::Event;
-use super::scene::{KEYS, PACKAGES};
+use super::scene::{KEYS, PACKAGES, STRANGER};
 use super::state::{PROCESSES, State, at};
 
 const MINUTE_MS: i64 = 60_000;
@@ -82,6 +84,18 @@ impl State {
                 });
             }),
             Event::RemoveSteps => self.edit(|object| object.spec.gray = None),
+            Event::ConsoleCancel => {
+                let flags = ["CancelQueuedTask", "CancelNotifiedTask", "CancelUnconfirmedTask", "CancelInProgressTask"];
+                self.meddle(false, |state, job| {
+                    let given = [("JobId", job)].into_iter().chain(flags.map(|flag| (flag, "true")));
+                    let params = given.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+                    for operation in [Operation::CancelOTAStrategyByJob, Operation::CancelOTATaskByJob] {
+                        let clocks = state.clocks();
+                        state.cloud.handle(&Call::unsigned(STRANGER, operation, &params, None), clocks);
+                    }
+                });
+            }
+            Event::ConsoleRemove => self.meddle(true, |state, job| state.cloud.forget_job(job)),
             Event::Orphan => self.annotate(ORPHAN, "true".to_owned()),
             Event::Delete => self.delete(),
             Event::Recreate if self.server.current().is_none() => {
@@ -94,6 +108,18 @@ impl State {
             }
             _ => {}
         }
+    }
+
+    /// Somebody does something to the youngest job that the status has recorded.
+    fn meddle(&mut self, gone: bool, act: impl FnOnce(&mut Self, &str)) {
+        let status = self.server.current().and_then(|object| object.status.as_ref());
+        let job =
+            status.and_then(|s| s.stages.iter().flat_map(|stage| &stage.jobs).next_back()).map(|job| job.id.clone());
+        let Some(job) = job else { return };
+        act(self, &job);
+        self.checker.meddled(&job, gone);
+        self.say(|| format!("somebody changed job {job} in the console"));
+        self.stirred = self.stirred.max(self.now);
     }
 
     /// Something that a user's tools write; the watches tell of it.

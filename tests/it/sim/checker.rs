@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use fota::api::rollout::Supersede;
 use fota::api::status::{Claim, FirmwareRolloutStatus, Phase, StageKind, StageState, StageStatus};
 use fota::api::{ABORT, ADOPT, FirmwareRollout, ORPHAN, RETRY, condition};
 use fota::cloud::Cloud;
@@ -79,6 +80,8 @@ pub struct Checker {
     /// Somebody said that an unanswered create made no job.
     absolved: bool,
     aborted: bool,
+    /// Jobs that somebody changed in the console, and whether they are gone.
+    meddled: BTreeMap<String, bool>,
     orphaned: BTreeSet<String>,
     /// Creates whose end was not known, by tag and epoch.
     ambiguous: BTreeMap<(String, i32), Open>,
@@ -95,6 +98,7 @@ impl Checker {
             recent: BTreeMap::new(),
             absolved: false,
             aborted: false,
+            meddled: BTreeMap::new(),
             orphaned: BTreeSet::new(),
             ambiguous: BTreeMap::new(),
             writes: 0,
@@ -123,6 +127,11 @@ impl Checker {
     pub fn commanded(&mut self, name: &str) {
         self.absolved |= name == RETRY || name == ADOPT;
         self.aborted |= name == ABORT;
+    }
+
+    /// Somebody changed a job in the console.
+    pub fn meddled(&mut self, job: &str, gone: bool) {
+        *self.meddled.entry(job.to_owned()).or_default() |= gone;
     }
 
     /// An event was published.
@@ -198,6 +207,17 @@ impl Checker {
         self.no_earlier_attempt_lives(&token, cloud);
     }
 
+    /// Tasks of a job that may still reach a device; of one that was removed in the console nobody knows.
+    fn pending(&self, cloud: &Cloud, job: &str) -> usize {
+        if self.meddled.get(job) == Some(&true) { 0 } else { cancellable(cloud, job) }
+    }
+
+    /// Whether a policy still gives devices tasks.
+    fn stands(&self, cloud: &Cloud, job: &str) -> bool {
+        let found = cloud.jobs().into_iter().find(|report| report.text("JobId") == job);
+        self.meddled.get(job) != Some(&true) && found.is_some_and(|report| report.text("JobStatus") != "CANCELED")
+    }
+
     /// At most one attempt of a stage has tasks that wait for devices.
     fn no_earlier_attempt_lives(&mut self, token: &str, cloud: &Cloud) {
         let Some(part) = self.parts.get(token) else { return };
@@ -205,7 +225,7 @@ impl Checker {
             .parts
             .values()
             .filter(|p| (&p.uid, p.run, &p.stage) == (&part.uid, part.run, &part.stage) && p.attempt < part.attempt);
-        let alive = earlier.flat_map(|p| &p.jobs).find(|job| cancellable(cloud, job) > 0).cloned();
+        let alive = earlier.flat_map(|p| &p.jobs).find(|job| self.pending(cloud, job) > 0).cloned();
         let name = format!("{} attempt {}", part.stage, part.attempt);
         self.demand(alive.is_none(), || format!("{name} began while job {alive:?} of an earlier attempt was pending"));
     }
@@ -228,7 +248,7 @@ impl Checker {
             let before = old.stages.iter().find(|s| s.name == entry.name).filter(|_| new.run == old.run);
             self.moved(before, entry);
             let passed = entry.state == StageState::Passed && before.is_none_or(|b| b.state != StageState::Passed);
-            let followed = object.spec.full.is_some() && entry.kind != StageKind::Full;
+            let followed = object.spec.full.is_some() && !is_last(entry.kind);
             if passed && followed && entry.kind != StageKind::Verify {
                 let left = entry.jobs.iter().find(|job| {
                     counts(cloud, &job.id)
@@ -278,6 +298,15 @@ impl Checker {
         let from = match before.map(|b| b.state) {
             None => StageState::Pending,
             Some(StageState::Failed | StageState::Aborted) if now.attempt == attempt + 1 => StageState::Pending,
+            // What was cancelled in the console, or found its devices busy, may be made up for.
+            Some(StageState::Running | StageState::Soaking)
+                if now.attempt == attempt + 1
+                    && now.jobs.iter().any(|job| {
+                        self.meddled.contains_key(&job.id) || job.counts.is_some_and(|c| c.conflict > 0)
+                    }) =>
+            {
+                StageState::Pending
+            }
             Some(state) => {
                 self.demand(now.attempt == attempt, || format!("{name} has another attempt without having failed"));
                 state
@@ -305,6 +334,10 @@ impl Checker {
         plan.extend(object.spec.verify.iter().map(|_| "verify"));
         plan.extend(object.spec.gray.iter().flatten().map(|step| step.name.as_str()));
         plan.extend(object.spec.full.iter().map(|_| "full"));
+        // A run that other firmware waits for goes on as it was started.
+        let kept: Vec<&str> = new.effective.iter().flat_map(|e| &e.stages).map(|s| s.name.as_str()).collect();
+        let other = new.firmware.as_ref().map(|f| f.id.as_str()) != object.spec.firmware.id.as_deref();
+        let plan = if object.spec.supersede == Some(Supersede::Queue) && other { kept } else { plan };
         let has_jobs = |stage: &str| new.stages.iter().any(|s| s.name == stage && !s.jobs.is_empty());
         // What has begun goes on, also when an edit has taken it out of the spec.
         let position = plan.iter().position(|s| *s == claim.stage);
@@ -393,9 +426,12 @@ impl Checker {
             return;
         }
         let left =
-            self.parts.values().filter(|p| p.uid == uid).flat_map(|p| &p.jobs).find(|j| cancellable(cloud, j) > 0);
+            self.parts.values().filter(|p| p.uid == uid).flat_map(|p| &p.jobs).find(|j| self.pending(cloud, j) > 0);
         let left = left.cloned();
         self.demand(left.is_none(), || format!("the rollout is gone and its job {left:?} still has pending tasks"));
+        let policies = self.parts.values().filter(|p| p.uid == uid && p.kind == Some(StageKind::Dynamic));
+        let standing = policies.flat_map(|p| &p.jobs).find(|job| self.stands(cloud, job)).cloned();
+        self.demand(standing.is_none(), || format!("the rollout is gone and its policy {standing:?} still stands"));
     }
 
     /// It went before it had our finalizer, and so before any claim.
@@ -424,10 +460,16 @@ impl Checker {
         }
         let recorded: BTreeSet<&str> =
             status.iter().flat_map(|s| &s.stages).flat_map(|s| &s.jobs).map(|j| j.id.as_str()).collect();
+        let standing: BTreeSet<&str> = status.iter().flat_map(|s| &s.standing).map(|p| p.id.as_str()).collect();
         let given_up = status.and_then(|s| s.phase).is_some_and(Phase::is_given_up);
         let mut wrong = None;
         for part in self.parts.values().filter(|p| !self.orphaned.contains(&p.uid)) {
-            for job in part.jobs.iter().filter(|job| cancellable(cloud, job) > 0) {
+            let policy = part.kind == Some(StageKind::Dynamic);
+            let left = |job: &&String| self.pending(cloud, job) > 0 || (policy && self.stands(cloud, job));
+            for job in part.jobs.iter().filter(left) {
+                if standing.contains(job.as_str()) {
+                    continue;
+                }
                 let name = format!("job {job} of {} in run {}", part.stage, part.run);
                 if part.uid != uid || !recorded.contains(job.as_str()) {
                     wrong = Some(format!("{name} still has pending tasks and nobody knows it"));
@@ -449,11 +491,20 @@ impl Checker {
         let Some(standing) = standing else { return };
         let expected = match standing.reason.as_str() {
             // A verification that is cancelled with its run has failed, and its package stays so.
-            "VerifyFailed" => self.failing || self.aborted || status.run > 1,
-            "GateFailed" => self.failing || self.aborted,
+            "VerifyFailed" => self.failing || self.aborted || status.run > 1 || !self.meddled.is_empty(),
+            "GateFailed" => self.failing || self.aborted || !self.meddled.is_empty(),
             "Aborted" => self.aborted,
+            // Nothing of the stage is left to decide upon, and a person has not said more.
+            "GateUnreachable" => {
+                !self.meddled.is_empty()
+                    || status.stages.iter().flat_map(|s| &s.jobs).any(|job| job.counts.is_some_and(|c| c.conflict > 0))
+            }
+            "VerifyingElsewhere" => !self.meddled.is_empty(),
+            "ExternalChange" => !self.meddled.is_empty(),
+            "QueueBlocked" => object.is_some_and(|o| o.spec.supersede == Some(Supersede::Queue)),
+            "DynamicActive" => status.stages.iter().flat_map(|s| &s.jobs).any(|job| self.stands(cloud, &job.id)),
             "StepRemoved" => status.stages.iter().any(|s| {
-                let gray = !matches!(s.kind, StageKind::Verify | StageKind::Full);
+                let gray = s.kind != StageKind::Verify && !is_last(s.kind);
                 gray && object.is_some_and(|o| o.spec.gray.iter().flatten().all(|step| step.name != s.name))
             }),
             "WaitingForDevices" | "Verifying" => self.waits_for_devices(status, cloud),
@@ -467,6 +518,10 @@ impl Checker {
             format!("it stopped for no good reason: {}: {because}", super::story::summary(Some(status)))
         });
     }
+}
+
+const fn is_last(kind: StageKind) -> bool {
+    matches!(kind, StageKind::Full | StageKind::Dynamic)
 }
 
 /// The table of legal moves, written again.

@@ -167,6 +167,10 @@ names! {
         Orphan,
         /// The rollout is applied again after it is gone.
         Recreate,
+        /// Somebody cancels the youngest recorded job in the console.
+        ConsoleCancel,
+        /// Somebody removes it there.
+        ConsoleRemove,
     }
 }
 

@@ -4,6 +4,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use fota::api::rollout::{DynamicFull, OnExternalChange, Supersede};
 use fota::api::{FirmwareRollout, Percent, Replay};
 use fota::cloud::model::{Completion, ListOrder, NonceBurnedBy};
 use fota::cloud::{Call, Clocks, Cloud, Edition, Fleet, Switches};
@@ -24,7 +25,7 @@ pub const PACKAGES: [&str; 3] = ["good", "other", "third"];
 pub const KEYS: [&str; 8] = ["key-0", "key-1", "key-2", "key-3", "key-4", "key-5", "key-6", "key-7"];
 
 /// The access key of somebody else.
-const STRANGER: &str = "stranger";
+pub const STRANGER: &str = "stranger";
 
 /// The parameters of a schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,10 +62,16 @@ pub struct Scene {
     pub wide: bool,
     /// Whether a user who deletes without an account gives the jobs up, rather than bringing the account back.
     pub orphans: bool,
+    /// What the rollout says of changes in the console.
+    pub external: OnExternalChange,
+    /// Whether new firmware waits for the run under way.
+    pub queues: bool,
+    /// Whether the last stage is a policy that stands.
+    pub dynamic: bool,
 }
 
 /// How many choices each digit of a scene's number has, the last digit first.
-const BASES: [u64; 15] = [3, 4, 3, 3, 3, 4, 2, 4, 3, 4, 2, 2, 4, 64, 64];
+const BASES: [u64; 18] = [3, 4, 3, 3, 3, 4, 2, 4, 3, 4, 2, 2, 4, 64, 64, 3, 4, 4];
 
 impl Scene {
     /// The numbers of the scenes that have one peculiarity less.
@@ -111,6 +118,9 @@ impl Scene {
             silent: digit() == 1,
             crowd: digit() == 1,
             wide: digit() == 1,
+            external: [OnExternalChange::Pause, OnExternalChange::Recreate, OnExternalChange::Accept][digit() as usize],
+            queues: digit() == 1,
+            dynamic: digit() == 1,
         }
         .fitting()
     }
@@ -121,10 +131,6 @@ impl Scene {
         if self.crowd {
             // A stranger can make jobs only of a package that needs no verification; nobody asks 201 jobs for their tags.
             (self.verify, self.tags_listed, self.slow_cancel) = (false, true, false);
-            // Pages of a list whose order changes with every call never make a whole: nothing is concluded from them.
-            if matches!(self.order, ListOrder::Shuffled) {
-                self.order = ListOrder::OldestFirst;
-            }
         }
         self
     }
@@ -175,6 +181,11 @@ impl Scene {
         rollout.metadata.uid = Some(format!("uid-{nth}"));
         if !self.verify {
             rollout.spec.verify = None;
+        }
+        rollout.spec.on_external_change = Some(self.external);
+        rollout.spec.supersede = self.queues.then_some(Supersede::Queue);
+        if let Some(full) = rollout.spec.full.as_mut().filter(|_| self.dynamic) {
+            (full.fixed, full.dynamic) = (None, Some(DynamicFull { mode: None, until: None, group: None }));
         }
         if self.wide {
             rollout.spec.gray.iter_mut().flatten().for_each(|step| step.percent = Some(Percent::whole(100)));

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::task::{Context, Waker};
 use std::time::Instant;
 
-use fota::api::{ADOPT, RESUME, RETRY, condition};
+use fota::api::{ABORT, ADOPT, RESUME, RETRY, condition};
 
 use super::checker::Healing;
 use super::chooser::Chooser;
@@ -27,7 +27,7 @@ const PATIENCE_MS: i64 = 6 * 60 * MINUTE_MS;
 /// claim may wait for its epoch to end.
 const COMPLETE_REST_MS: i64 = MINUTE_MS / 2;
 const REST_MS: i64 = 8 * MINUTE_MS;
-const CLAIM_REST_MS: i64 = 20 * MINUTE_MS;
+const CLAIM_REST_MS: i64 = 25 * MINUTE_MS;
 /// Longest step of the true clock.
 const TICK_MS: i64 = 5_000;
 /// More yields than this are a livelock.
@@ -59,13 +59,16 @@ struct Schedule {
     state: Arc<Mutex<State>>,
     tasks: Vec<Option<Task>>,
     healed: Option<i64>,
+    /// A person said what becomes of what was changed in the console.
+    answered: bool,
     steps: u64,
 }
 
 /// Runs a schedule to its end.
 pub fn run(scene: Scene, chooser: Chooser, told: bool) -> Report {
     let state = Arc::new(Mutex::new(State::new(scene, chooser, *BASE, told)));
-    let mut schedule = Schedule { state, tasks: (0..TASKS).map(|_| None).collect(), healed: None, steps: 0 };
+    let mut schedule =
+        Schedule { state, tasks: (0..TASKS).map(|_| None).collect(), healed: None, answered: false, steps: 0 };
     for process in 0..PROCESSES {
         schedule.start(process);
     }
@@ -250,6 +253,13 @@ impl Schedule {
                     None => state.command(RETRY),
                 }
                 state.say(|| "a person looked into the console and answered".to_owned());
+                return true;
+            }
+            // … and what only a person can decide, once.
+            let changed = stalled.is_some_and(|c| c.status == "True" && c.reason == "ExternalChange");
+            if changed && !std::mem::replace(&mut self.answered, true) {
+                state.command([RESUME, RETRY, ABORT][(state.scene.number % 3) as usize]);
+                state.say(|| "a person says what becomes of the job that was changed".to_owned());
                 return true;
             }
             if self.healed.is_some() && status.is_some_and(|s| s.paused) {

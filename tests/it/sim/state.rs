@@ -313,7 +313,8 @@ impl State {
         let operation = self.cloud.calls().last().and_then(|entry| Operation::from_name(&entry.operation));
         let Some(operation) = operation else { return response };
         self.checker.within_quota(process, self.now, operation);
-        if operation.creates() || operation == Operation::CancelOTATaskByJob {
+        let cancels = matches!(operation, Operation::CancelOTATaskByJob | Operation::CancelOTAStrategyByJob);
+        if operation.creates() || cancels {
             let entry = self.cloud.calls().last().unwrap().clone();
             self.stirred = self.stirred.max(self.now);
             let told = entry.code.clone().unwrap_or_else(|| "accepted".to_owned());

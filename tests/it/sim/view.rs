@@ -280,7 +280,7 @@ impl View {
             Operation::ListOTATaskByJob => Point::ReadTasks,
             Operation::ListOTAJobByFirmware => Point::ListJobs,
             Operation::QueryOTAFirmware | Operation::ListOTAFirmware => Point::ReadFirmware,
-            Operation::CancelOTATaskByJob => Point::Cancel,
+            Operation::CancelOTATaskByJob | Operation::CancelOTAStrategyByJob => Point::Cancel,
             _ => {
                 let nonce = request.stamp.as_ref().map(|stamp| stamp.nonce.as_str()).unwrap_or_default();
                 if self.lock().checker.first_send(nonce) { Point::Create } else { Point::Replay }
