@@ -123,7 +123,17 @@ pub async fn poll<A: Api>(
     let mut reader = Reader { api, ctx: &ctx, account, clock: &clock, cloud: None, fleet: None, echoed: None };
     let outcome = reader.read(wanted, polls).await;
     let unfinished = if outcome.is_ok() { reader.unfinished(&wanted.unfinished).await } else { Ok(None) };
-    let (unfinished, missed) = unfinished.map_or_else(|error| (None, Some(error)), |names| (names, None));
+    let (unfinished, missed) = match unfinished {
+        Ok(names) => (names, None),
+        Err((job, error)) => {
+            // It is gone, and its names with it: the job's own next reading tells.
+            let gone = error.is(code::INVALID_OTA_JOB_ID);
+            if let Some(known) = polls.jobs.get_mut(&job).filter(|_| gone) {
+                known.reading = known.reading.take().filter(|reading| reading.job.is_none());
+            }
+            (None, Some(error).filter(|_| !gone))
+        }
+    };
     polls.polls = polls.polls.wrapping_add(1);
     Findings {
         firmware: polls.firmware.clone(),
@@ -228,20 +238,16 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
     }
 
     /// The devices of some jobs that did not reach the target and whose tasks have ended.
-    async fn unfinished(&mut self, of: &[JobId]) -> Result<Option<Unfinished>, CallError> {
+    async fn unfinished(&mut self, of: &[JobId]) -> Result<Option<Unfinished>, (JobId, CallError)> {
         if of.is_empty() {
             return Ok(None);
         }
         let mut names = Vec::new();
         for job in of {
             for status in [TaskStatus::Failed, TaskStatus::Canceled] {
-                let tasks = match polling::tasks_in(self.api, self.ctx, job, &status).await {
-                    Ok(read) => read.value,
-                    // It is gone, and its names with it: the job's own reading tells.
-                    Err(error) if error.is(code::INVALID_OTA_JOB_ID) => return Ok(None),
-                    Err(error) => return Err(error),
-                };
-                names.extend(tasks.into_iter().map(|t| (t.device_name.as_str().to_owned(), t.utc_modified)));
+                let read = polling::tasks_in(self.api, self.ctx, job, &status).await;
+                let tasks = read.map_err(|error| (job.clone(), error))?;
+                names.extend(tasks.value.into_iter().map(|t| (t.device_name.as_str().to_owned(), t.utc_modified)));
             }
         }
         Ok(Some(Unfinished { of: of.to_vec(), names }))

@@ -210,6 +210,13 @@ pub enum Ticket {
     Guarded,
 }
 
+impl Ticket {
+    /// Whether nothing of the claim can be on its way: its holder may withdraw it.
+    pub const fn is_unsent(self) -> bool {
+        matches!(self, Self::Fresh | Self::Expired | Self::PutOff)
+    }
+}
+
 /// What became of this process's sends of one claim.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sends {

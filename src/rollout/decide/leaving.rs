@@ -12,6 +12,7 @@ const HELD_UP_LONG: SignedDuration = SignedDuration::from_mins(10);
 /// Jobs that are named in one message.
 const NAMED: usize = 16;
 
+/// What a run that is replaced waits for.
 fn superseding() -> Decision {
     wait("Superseding", "the firmware changed: the pending tasks of the old run are being cancelled")
 }
@@ -19,7 +20,12 @@ fn superseding() -> Decision {
 impl<'a> Draft<'a> {
     /// Another firmware than the run's: its pending tasks are cancelled, then the new run begins.
     pub(super) fn supersede(&mut self) -> Decision {
-        // A policy that stands goes on until the new firmware has its own: its tasks are not the old run's leftovers.
+        // A policy that stands goes on until the new firmware has its own: its tasks are not the old run's leftovers. One of
+        // a stage that was stopped is at its end.
+        let stopped = self.status.stages.iter().filter(|s| s.kind == StageKind::Dynamic && !stage::stands(s));
+        if let Some(act) = self.ending(stopped.flat_map(|s| &s.jobs).map(|j| &j.id)) {
+            return (act, superseding().1);
+        }
         let leftovers = self.status.stages.iter().filter(|s| !stage::stands(s));
         match self.drained_of(leftovers, Pending::All) {
             Drain::Wait => superseding(),
@@ -94,18 +100,25 @@ impl<'a> Draft<'a> {
         if orphan || (self.status.claim.is_none() && !jobs) {
             return (Act::Release, Situation::waiting("Deleting", "nothing is left to cancel"));
         }
-        let held_up = match (&self.observed.account, &self.observed.trouble) {
-            (Some(Err(trouble)), _) => Some(self.held_up(trouble)),
-            (_, Some(trouble)) if trouble.stalled => Some(self.held_up(trouble)),
-            _ => {
-                self.status.conditions.retain(|c| c.kind != UNUSABLE);
-                None
-            }
-        };
-        if let Some(decision) = held_up {
-            return decision;
+        let claim = self.status.claim.clone().filter(|_| !on(Bad::DeletionForgetsClaim));
+        if let Some(claim) = claim.as_ref().filter(|_| self.observed.ticket.is_unsent()) {
+            // It never went out: it is withdrawn, whatever the cloud says.
+            return self.resolve(claim);
         }
-        if let Some(claim) = self.status.claim.clone().filter(|_| !on(Bad::DeletionForgetsClaim)) {
+        let nothing_left = claim.is_none()
+            && !self.has_duplicates()
+            && self.status.standing.is_empty()
+            && self.end_policies(true).is_none()
+            && matches!(self.drain(None, Pending::All), Drain::Done);
+        if nothing_left {
+            return (Act::Release, Situation::waiting("Deleting", "every pending task is cancelled"));
+        }
+        match (&self.observed.account, &self.observed.trouble) {
+            (Some(Err(trouble)), _) => return self.held_up(trouble),
+            (_, Some(trouble)) if trouble.stalled => return self.held_up(trouble),
+            _ => self.status.conditions.retain(|c| c.kind != UNUSABLE),
+        }
+        if let Some(claim) = claim {
             // Looked for, never repeated: nothing new is created for what is being deleted.
             return self.resolve(&claim);
         }
@@ -116,10 +129,9 @@ impl<'a> Draft<'a> {
             return decision;
         }
         match self.drain(None, Pending::All) {
-            Drain::Done if self.has_duplicates() => {
+            Drain::Done => {
                 self.unread("Deleting", "pending tasks of jobs that there should not be are being cancelled".to_owned())
             }
-            Drain::Done => (Act::Release, Situation::waiting("Deleting", "every pending task is cancelled")),
             Drain::Cancel(id) => {
                 (Act::Cancel(id, Pending::All), Situation::waiting("Deleting", "pending tasks are being cancelled"))
             }

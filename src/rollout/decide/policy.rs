@@ -59,7 +59,7 @@ impl<'a> Draft<'a> {
     }
 
     /// What has to be done until none of these policies stands any more; none: nothing.
-    fn ending<'b>(&self, ids: impl Iterator<Item = &'b String>) -> Option<Act> {
+    pub(super) fn ending<'b>(&self, ids: impl Iterator<Item = &'b String>) -> Option<Act> {
         let mut waits = None;
         for id in ids {
             let id = JobId::new(id.clone());

@@ -56,17 +56,20 @@ impl State {
                 object.spec.firmware.id = Some(PACKAGES[next].to_owned());
             }),
             Event::OldFirmware => self.edit(|object| object.spec.firmware.id = Some(PACKAGES[0].to_owned())),
-            Event::EditSteps => self.edit(|object| {
-                for step in object.spec.gray.iter_mut().flatten() {
-                    step.percent = step.percent.map(|_| fota::api::Percent::whole(60));
-                    let delivery = step.delivery.get_or_insert_default();
-                    delivery.maximum_per_minute = Some(delivery.maximum_per_minute.map_or(50, |rate| rate + 1));
-                }
-                if let Some(full) = &mut object.spec.full {
-                    let delivery = full.delivery.get_or_insert_default();
-                    delivery.maximum_per_minute = Some(delivery.maximum_per_minute.map_or(50, |rate| rate + 1));
-                }
-            }),
+            Event::EditSteps => {
+                self.checker.edited();
+                self.edit(|object| {
+                    for step in object.spec.gray.iter_mut().flatten() {
+                        step.percent = step.percent.map(|_| fota::api::Percent::whole(60));
+                        let delivery = step.delivery.get_or_insert_default();
+                        delivery.maximum_per_minute = Some(delivery.maximum_per_minute.map_or(50, |rate| rate + 1));
+                    }
+                    if let Some(full) = &mut object.spec.full {
+                        let delivery = full.delivery.get_or_insert_default();
+                        delivery.maximum_per_minute = Some(delivery.maximum_per_minute.map_or(50, |rate| rate + 1));
+                    }
+                });
+            }
             Event::AddStep => self.edit(|object| {
                 let gray = object.spec.gray.get_or_insert_default();
                 if gray.iter().any(|step| step.name == "broad") {

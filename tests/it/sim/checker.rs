@@ -80,6 +80,8 @@ pub struct Checker {
     /// Somebody said that an unanswered create made no job.
     absolved: bool,
     aborted: bool,
+    /// Somebody edited steps.
+    edited: bool,
     /// Jobs that somebody changed in the console, and whether they are gone.
     meddled: BTreeMap<String, bool>,
     orphaned: BTreeSet<String>,
@@ -98,6 +100,7 @@ impl Checker {
             recent: BTreeMap::new(),
             absolved: false,
             aborted: false,
+            edited: false,
             meddled: BTreeMap::new(),
             orphaned: BTreeSet::new(),
             ambiguous: BTreeMap::new(),
@@ -127,6 +130,11 @@ impl Checker {
     pub fn commanded(&mut self, name: &str) {
         self.absolved |= name == RETRY || name == ADOPT;
         self.aborted |= name == ABORT;
+    }
+
+    /// Somebody edited the steps.
+    pub const fn edited(&mut self) {
+        self.edited = true;
     }
 
     /// Somebody changed a job in the console.
@@ -500,6 +508,8 @@ impl Checker {
                     || status.stages.iter().flat_map(|s| &s.jobs).any(|job| job.counts.is_some_and(|c| c.conflict > 0))
             }
             "VerifyingElsewhere" => !self.meddled.is_empty(),
+            // A stage's later parts would be other jobs than its first ones.
+            "EditedMeanwhile" => self.edited,
             "ExternalChange" => !self.meddled.is_empty(),
             "QueueBlocked" => object.is_some_and(|o| o.spec.supersede == Some(Supersede::Queue)),
             "DynamicActive" => status.stages.iter().flat_map(|s| &s.jobs).any(|job| self.stands(cloud, &job.id)),

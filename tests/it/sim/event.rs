@@ -85,6 +85,8 @@ names! {
         Throttled,
         /// No answer, and the request arrives five seconds later.
         Late5s,
+        /// … eighteen seconds later, while it is being looked for.
+        Late18s,
         /// … four minutes later.
         Late4m,
         /// … fourteen minutes later, shortly before its timestamp expires.
@@ -232,7 +234,7 @@ impl Place {
                     | P::ReadFirmware
                     | P::Rest
             ),
-            E::Late4m | E::Late14m | E::Late16m => matches!(self.point, P::Create | P::Replay | P::Cancel),
+            E::Late18s | E::Late4m | E::Late14m | E::Late16m => matches!(self.point, P::Create | P::Replay | P::Cancel),
             E::Echo => matches!(self.point, P::Create | P::Replay | P::Cancel | P::ReadJob),
             E::Conflict => matches!(
                 self.point,

@@ -228,8 +228,9 @@ impl View {
                 self.wait(CLOUD_TIMEOUT_MS).await;
                 return lost();
             }
-            Some(late @ (Event::Late5s | Event::Late4m | Event::Late14m | Event::Late16m)) => {
+            Some(late @ (Event::Late5s | Event::Late18s | Event::Late4m | Event::Late14m | Event::Late16m)) => {
                 let after = match late {
+                    Event::Late18s => 18_000,
                     Event::Late4m => 4 * MINUTE_MS,
                     Event::Late14m => 14 * MINUTE_MS,
                     Event::Late16m => 16 * MINUTE_MS,
