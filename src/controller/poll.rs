@@ -448,7 +448,14 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
         if !due || !census.is_stale(&counted) || earlier.iter().any(|c| !c.reading.consistent) {
             return Ok(None);
         }
-        census.take(self.api, self.ctx, &counted).await
+        match census.take(self.api, self.ctx, &counted).await {
+            Err(error) if error.is(code::INVALID_OTA_JOB_ID) => {
+                // One that was at rest is gone since: which one, their next readings tell.
+                jobs.values_mut().for_each(|known| known.reading = None);
+                Ok(None)
+            }
+            taken => taken,
+        }
     }
 }
 
