@@ -529,6 +529,18 @@ pub enum StageKind {
     Dynamic,
 }
 
+impl StageKind {
+    /// A step of `spec.gray`: a part of the fleet.
+    pub const fn is_gray(self) -> bool {
+        matches!(self, Self::Percent | Self::Devices | Self::Group)
+    }
+
+    /// `spec.full`: nothing comes after it.
+    pub const fn is_full(self) -> bool {
+        matches!(self, Self::Full | Self::Dynamic)
+    }
+}
+
 /// States of a stage. Legal transitions: `rollout::stage`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum StageState {

@@ -267,6 +267,7 @@ pub async fn resolve(
         list_lag: effective::LIST_LAG,
         replay: Replay::Settle,
         tag_echoed: false,
+        unlisted: false,
         edition: resource.spec.api_edition.unwrap_or(Edition::Current),
     };
     Ok(Resolved { account: informed(account, resource), endpoint, credentials })
@@ -286,7 +287,11 @@ fn informed(account: Account, resource: &OTAAccount) -> Account {
     let shown = |name| doctor.is_some_and(|d| d.holds(name) == Holds::Yes);
     let echo = status.and_then(|s| s.tag_echo.as_ref()).is_some_and(|e| e.subject == subject);
     let lag = resource.spec.list_lag.as_ref().or(doctor.and_then(|d| d.list_lag.as_ref()));
+    // A longer lag than doctor's guess is a person's word that by then every job is listed.
+    let guessed = doctor.and_then(|d| d.list_lag.as_ref()).map(Span::length);
+    let longer = resource.spec.list_lag.as_ref().is_some_and(|lag| Some(lag.length()) >= guessed);
     Account {
+        unlisted: !longer && doctor.is_some_and(|d| d.holds(finding::LIST_LAG) == Holds::No),
         list_lag: lag.map_or(effective::LIST_LAG, Span::length),
         replay: resource.spec.replay.or(doctor.and_then(|d| d.replay)).unwrap_or(Replay::Settle),
         tag_echoed: echo || shown(finding::TAGS_QUERIED) || shown(finding::TAGS_LISTED),
@@ -310,6 +315,7 @@ mod tests {
             list_lag: effective::LIST_LAG,
             replay: Replay::Settle,
             tag_echoed: false,
+            unlisted: false,
             edition: Edition::Current,
         }
     }

@@ -73,6 +73,7 @@ fn observed(status: FirmwareStatus) -> Observed {
         list_lag: Duration::from_secs(1),
         replay: Replay::Nonce,
         tag_echoed: true,
+        unlisted: false,
         edition: Edition::Current,
     };
     Observed {

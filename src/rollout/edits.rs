@@ -76,8 +76,7 @@ fn begun(entry: &StageStatus) -> bool {
 
 /// Whether its targets are fixed: a later attempt of a gray step takes over the devices of the one before.
 fn targeted(entry: &StageStatus) -> bool {
-    let handed_on =
-        matches!(entry.kind, StageKind::Percent | StageKind::Devices | StageKind::Group) && !entry.jobs.is_empty();
+    let handed_on = entry.kind.is_gray() && !entry.jobs.is_empty();
     handed_on || begun(entry)
 }
 

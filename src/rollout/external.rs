@@ -1,7 +1,7 @@
 //! What somebody else did to a job in the cloud: it was cancelled, or is gone, or tasks of it were cancelled. Told from
 //! our own cancels, which are written down before they are sent. What follows from it is decided elsewhere.
 
-use crate::api::status::{AcceptedChange, JobStatus, Ledger, StageKind, StageStatus};
+use crate::api::status::{AcceptedChange, JobStatus, Ledger, StageStatus};
 use crate::ota::job;
 
 /// What happened to a job.
@@ -72,8 +72,7 @@ pub fn is_over(stage: &StageStatus) -> bool {
 /// Whether another attempt can be made: of a gray step it names the devices that did not get there, and the cloud lists
 /// them only for jobs that it knows. One that was never seen may yet show up.
 pub fn can_be_made_again(stage: &StageStatus) -> bool {
-    let gray = matches!(stage.kind, StageKind::Percent | StageKind::Devices | StageKind::Group);
-    present(stage).all(|j| !j.gone || (!gray && j.view.is_some()))
+    present(stage).all(|j| !j.gone || (!stage.kind.is_gray() && j.view.is_some()))
 }
 
 /// The counts of a job that is gone: whatever was open in it is open no more.

@@ -87,6 +87,9 @@ pub struct Account {
     pub replay: Replay,
     /// Whether this account has shown a tag on a job: only then does a look-up that finds none prove something.
     pub tag_echoed: bool,
+    /// Whether a new job of this account was in no list for longer than its `listLag` says: then an empty list proves
+    /// nothing.
+    pub unlisted: bool,
     /// Which edition of the API the account is served.
     pub edition: Edition,
 }

@@ -117,6 +117,7 @@ mod tests {
             list_lag: Duration::ZERO,
             replay: Replay::Settle,
             tag_echoed: true,
+            unlisted: false,
             edition: Edition::Current,
             principal: "k".into(),
             signature: Signature::V1,

@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 
-use crate::api::status::{Ledger, RetryList, StageKind, StageStatus};
+use crate::api::status::{Ledger, RetryList, StageStatus};
 use crate::ota::id::JobId;
 
 use super::claim;
@@ -19,7 +19,7 @@ pub const MOST_PARTS: usize = 20;
 /// The jobs whose devices an attempt retries: those of the last attempt before it that made any. None for a first
 /// attempt, and for kinds that are simply done again.
 pub fn retried_jobs(stage: &StageStatus) -> Vec<JobId> {
-    if !matches!(stage.kind, StageKind::Percent | StageKind::Devices | StageKind::Group) {
+    if !stage.kind.is_gray() {
         return Vec::new();
     }
     let earlier = stage.jobs.iter().filter(|j| j.attempt < stage.attempt);
@@ -75,7 +75,7 @@ pub fn combined(stage: &StageStatus, counts: &[Ledger]) -> Ledger {
     for (job, c) in stage.jobs.iter().zip(counts) {
         if job.attempt == stage.attempt {
             sum = super::decide::add(sum, c);
-        } else if matches!(stage.kind, StageKind::Full | StageKind::Dynamic) {
+        } else if stage.kind.is_full() {
             // The later job takes everyone who is not there yet.
             sum.at_target += c.at_target;
         } else {
@@ -85,7 +85,7 @@ pub fn combined(stage: &StageStatus, counts: &[Ledger]) -> Ledger {
         }
     }
     let retried: i64 = stage.retries.iter().map(|r| i64::from(r.devices.count)).sum();
-    if stage.attempt > 1 && !matches!(stage.kind, StageKind::Full | StageKind::Dynamic) {
+    if stage.attempt > 1 && !stage.kind.is_full() {
         // Ended after the list was closed: retried by nobody, so whatever it was it counts against the step.
         sum.failed += (unfinished - retried).max(0);
     }
@@ -95,6 +95,7 @@ pub fn combined(stage: &StageStatus, counts: &[Ledger]) -> Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::status::StageKind;
 
     fn stage(attempt: i32, jobs: &[i32], retried: &[i32]) -> StageStatus {
         let jobs: Vec<_> = jobs

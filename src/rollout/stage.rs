@@ -89,7 +89,7 @@ pub fn plan(spec: &FirmwareRolloutSpec) -> Vec<Stage> {
 fn declared(name: &str, target: Target, gate: Option<&Gate>, written: Delivery) -> Stage {
     let hashes = (edits::targets(&target), edits::delivery(&written));
     let delivery = effective::delivery(written);
-    let settings = effective::stage(name, gate, &delivery, matches!(target.kind, StageKind::Full | StageKind::Dynamic));
+    let settings = effective::stage(name, gate, &delivery, target.kind.is_full());
     let settings = EffectiveStage { targets: Some(hashes.0), delivery: Some(hashes.1), ..settings };
     Stage { name: name.to_owned(), target, delivery, settings }
 }

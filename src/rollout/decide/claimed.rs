@@ -152,7 +152,7 @@ impl<'a> Draft<'a> {
             );
         }
         if self.is_over(claim) {
-            return self.nothing_came_of(claim, account.tag_echoed);
+            return self.nothing_came_of(claim, &account.clone());
         }
         let expiry = claim.at.0.checked_add(EPOCH_EXPIRY).ok();
         let sends = &self.observed.sends;
@@ -212,25 +212,37 @@ impl<'a> Draft<'a> {
     }
 
     /// The claim's epoch is over, and its job is not listed.
-    fn nothing_came_of(&mut self, claim: &Claim, tag_echoed: bool) -> Decision {
+    fn nothing_came_of(&mut self, claim: &Claim, account: &Account) -> Decision {
         let generation = self.generation();
-        if self.rollout.metadata.deletion_timestamp.is_some() {
-            absorb::withdraw(&mut self.status);
-            return wait("Deleting", "a create that got no answer had no effect");
-        }
-        let echoed = tag_echoed
-            || self.absolved
+        let deleting = self.rollout.metadata.deletion_timestamp.is_some();
+        let echoed = account.tag_echoed
             || self.observed.jobs.values().filter_map(|r| r.job.as_ref()).any(|job| job.tag(TAG_KEY).is_some());
-        if !echoed {
+        if (!echoed || account.unlisted) && !self.absolved {
+            let doubt = if account.unlisted {
+                "fota doctor saw a new job of this account that was in no list (finding ListLag)"
+            } else {
+                "this account has never shown a tag of ours"
+            };
+            let way = if deleting {
+                format!("cancel such a job there, then annotate this rollout with {ORPHAN}=<any word> to let it go")
+            } else {
+                format!(
+                    "then annotate this rollout with {RETRY}=<any new word> if there is no such job, or with \
+                     {ADOPT}=<its JobId>"
+                )
+            };
             return stall(
                 "Ambiguous",
                 format!(
-                    "the create of stage {} got no answer and no job with tag {TAG_KEY}={} is listed, but this account \
-                     has never shown a tag of ours: look in the cloud's console, then annotate this rollout with \
-                     {RETRY}=<any new word> if there is no such job, or with {ADOPT}=<its JobId>",
+                    "the create of stage {} got no answer and no job with tag {TAG_KEY}={} is listed, but {doubt}: look \
+                     in the cloud's console, {way}",
                     claim.stage, claim.token
                 ),
             );
+        }
+        if deleting {
+            absorb::withdraw(&mut self.status);
+            return wait("Deleting", "a create that got no answer had no effect");
         }
         if let Some(error) = &self.observed.sends.refused {
             let situation = absorb::refuse(&mut self.status, error, generation, self.now);

@@ -343,8 +343,7 @@ impl<'a> Draft<'a> {
         }
         let gray = gray_jobs(&self.status.stages);
         let declared = self.status.stages.iter().filter_map(|s| s.percent).max();
-        let last = |kind| matches!(kind, StageKind::Full | StageKind::Dynamic);
-        let full = self.status.stages.iter().any(|s| last(s.kind) && !s.jobs.is_empty());
+        let full = self.status.stages.iter().any(|s| s.kind.is_full() && !s.jobs.is_empty());
         let upgrades = self.status.stages.iter().filter(|s| s.kind != StageKind::Verify);
         let first = upgrades.flat_map(|s| &s.jobs).next().map(|job| job.id.clone());
         let same_run = |counted: &&RunLedger| first.as_deref() == Some(counted.first.as_str());
@@ -550,8 +549,7 @@ pub fn add(a: Ledger, b: &Ledger) -> Ledger {
 /// as many as the first attempt left, and at most as many as it pushed to itself.
 fn gray_jobs(stages: &[StageStatus]) -> Vec<GrayJob> {
     let mut all = Vec::new();
-    for entry in stages.iter().filter(|s| matches!(s.kind, StageKind::Percent | StageKind::Devices | StageKind::Group))
-    {
+    for entry in stages.iter().filter(|s| s.kind.is_gray()) {
         let first = entry.jobs.iter().map(|j| j.attempt).min();
         let jobs = entry.jobs.iter().filter_map(|job| {
             let counts = job.counts?;

@@ -14,6 +14,22 @@ pub(super) enum Taken {
 }
 
 impl<'a> Draft<'a> {
+    /// What the attempt before left pending, until it is cancelled. It comes before everything else: its tasks keep a
+    /// verification from ending, and devices busy.
+    pub(super) fn left_by_earlier_attempt(&self, index: usize) -> Option<Decision> {
+        let entry = self.status.stages.get(index)?;
+        // Between two parts the first ones run already: only what was there before the first is drained.
+        if entry.jobs.iter().all(|j| j.attempt == entry.attempt) || retry::list(entry).is_some() {
+            return None;
+        }
+        let because = format!("the pending tasks of stage {}'s earlier attempt are being cancelled", entry.name);
+        match self.drain(Some(&entry.name), Pending::All) {
+            Drain::Done => None,
+            Drain::Wait => Some(wait("Draining", because)),
+            Drain::Cancel(id) => Some((Act::Cancel(id, Pending::All), Situation::waiting("Draining", because))),
+        }
+    }
+
     /// What an attempt takes: another one than the first names the devices that are left.
     pub(super) fn taken(&mut self, next: &Stage, index: usize) -> Result<Taken, Ended> {
         let Some(entry) = self.status.stages.get(index).cloned() else { return Ok(Taken::Declared) };
@@ -22,18 +38,6 @@ impl<'a> Draft<'a> {
         }
         let name = &next.name;
         let list = retry::list(&entry).cloned();
-        // Between two parts the first ones run already: only what was there before the first is drained.
-        if list.is_none() {
-            let because = format!("the pending tasks of stage {name}'s earlier attempt are being cancelled");
-            match self.drain(Some(name), Pending::All) {
-                Drain::Done => {}
-                Drain::Wait => return Ok(Taken::Nothing(wait("Draining", because))),
-                Drain::Cancel(id) => {
-                    let told = Situation::waiting("Draining", because);
-                    return Ok(Taken::Nothing((Act::Cancel(id, Pending::All), told)));
-                }
-            }
-        }
         let of = retry::retried_jobs(&entry);
         if of.is_empty() {
             return Ok(Taken::Declared);

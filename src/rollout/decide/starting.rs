@@ -120,6 +120,9 @@ impl<'a> Draft<'a> {
             Ok(firmware) => firmware,
             Err(decision) => return Ok(*decision),
         };
+        if let Some(decision) = self.left_by_earlier_attempt(index) {
+            return Ok(decision);
+        }
         if let Some(decision) = self.verification(next, index, &firmware)? {
             return Ok(decision);
         }

@@ -5,4 +5,5 @@ mod bench;
 mod beside_operator;
 mod history;
 mod laboratory;
+mod simulated;
 mod without_jobs;

@@ -250,6 +250,7 @@ impl Checker {
         self.writes += 1;
         let none = FirmwareRolloutStatus::default();
         let old = object.status.as_ref().unwrap_or(&none);
+        self.demand(new != old, || "a status was written that says nothing new".to_owned());
         self.demand(new.run >= old.run, || format!("run went back from {} to {}", old.run, new.run));
         self.tells_why(new);
         for entry in &new.stages {

@@ -16,7 +16,7 @@ mod server;
 mod shrink;
 mod state;
 mod story;
-mod tally;
+pub mod tally;
 mod view;
 
 #[cfg(test)]

@@ -92,7 +92,10 @@ fn search(from: u64, seeds: u64, jobs: u64) -> (Tally, Duration, Duration) {
             }
             for seed in first..(first + CHUNK).min(from + seeds) {
                 let report = tally::seed(seed);
-                found.fetch_add(u64::from(report.violation.is_some()), Ordering::Relaxed);
+                if let Some(why) = &report.violation {
+                    found.fetch_add(1, Ordering::Relaxed);
+                    println!("seed {seed}: {why}");
+                }
                 tally.add(seed, report);
                 done.fetch_add(1, Ordering::Relaxed);
             }

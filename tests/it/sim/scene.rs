@@ -9,6 +9,8 @@ use fota::api::{FirmwareRollout, Percent, Replay};
 use fota::cloud::model::{Completion, ListOrder, NonceBurnedBy};
 use fota::cloud::{Call, Clocks, Cloud, Edition, Fleet, Switches};
 use fota::ota::Operation;
+#[cfg(test)]
+use fota::rollout::observed::Account;
 use serde_json::json;
 
 use super::state::at;
@@ -36,10 +38,16 @@ pub struct Scene {
     pub nonce: NonceBurnedBy,
     /// Whether listings show tags.
     pub tags_listed: bool,
+    /// Whether QueryOTAJob shows them.
+    pub tags_queried: bool,
     /// The order of listings.
     pub order: ListOrder,
-    /// How long a new job is missing from listings; the account says a second.
+    /// How long a new job is missing from listings.
     pub lag_ms: u64,
+    /// The account's `listLag`.
+    pub list_lag: Duration,
+    /// Whether the account is known to list jobs later than that.
+    pub unlisted: bool,
     /// What the account says of replays: never `Nonce` where a nonce is not used up.
     pub replay: Replay,
     /// Whether the account is known to show tags.
@@ -106,8 +114,11 @@ impl Scene {
             nonce,
             replay,
             tags_listed: digit() != 1,
+            tags_queried: true,
             order: [ListOrder::NewestFirst, ListOrder::Shuffled, ListOrder::OldestFirst][digit() as usize],
             lag_ms: [0, 900, 3_900][digit() as usize],
+            list_lag: Duration::from_secs(1),
+            unlisted: false,
             echoed: digit() != 1,
             verify: digit() == 0,
             failing: digit() == 1,
@@ -123,6 +134,25 @@ impl Scene {
             dynamic: digit() == 1,
         }
         .fitting()
+    }
+
+    /// The same with a cloud of these habits, and with what the account was found to be.
+    #[cfg(test)]
+    pub fn under(self, switches: &Switches, account: &Account) -> Self {
+        Self {
+            nonce: switches.nonce,
+            tags_listed: switches.tags_listed,
+            tags_queried: switches.tags_queried,
+            order: switches.list_order,
+            lag_ms: switches.list_lag_ms,
+            replay: account.replay,
+            list_lag: account.list_lag,
+            echoed: account.tag_echoed,
+            unlisted: account.unlisted,
+            // A crowd needs lists with tags.
+            crowd: self.crowd && switches.tags_listed,
+            ..self
+        }
     }
 
     /// What goes with a crowd, and with a wide fleet.
@@ -141,6 +171,7 @@ impl Scene {
             unsigned: true,
             nonce: self.nonce,
             tags_listed: self.tags_listed,
+            tags_queried: self.tags_queried,
             list_order: self.order,
             list_lag_ms: self.lag_ms,
             completion: self.completion,
@@ -148,11 +179,6 @@ impl Scene {
             creation_spread_seconds: if self.spread { 90.0 } else { 0.0 },
             ..Switches::default()
         }
-    }
-
-    /// The account's `listLag`.
-    pub const fn list_lag(&self) -> Duration {
-        Duration::from_secs(1)
     }
 
     /// A cloud of this scene.

@@ -215,7 +215,9 @@ impl Schedule {
         });
         let claimed = status.is_some_and(|s| s.claim.is_some());
         let over = object.is_none() || ready;
-        let rest = match (over, claimed) {
+        // A policy is looked after for as long as it stands.
+        let stands = status.is_some_and(|s| s.stages.iter().any(fota::rollout::stage::stands));
+        let rest = match (over && !stands, claimed) {
             (true, _) => COMPLETE_REST_MS,
             (false, true) => CLAIM_REST_MS,
             (false, false) => REST_MS,
@@ -246,6 +248,9 @@ impl Schedule {
                 asked.filter(|_| stalled.is_some_and(|c| c.status == "True" && c.reason == "Ambiguous"))
             {
                 match state.checker.console(&token) {
+                    _ if object.as_ref().is_some_and(|o| o.metadata.deletion_timestamp.is_some()) => {
+                        state.act(Event::Orphan, 0);
+                    }
                     Some(job) => {
                         state.checker.commanded(ADOPT);
                         state.annotate(ADOPT, job);

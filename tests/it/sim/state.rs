@@ -287,7 +287,8 @@ impl State {
             principal: digest(self.key),
             signature: Signature::V3,
             edition: fota::api::account::Edition::Current,
-            list_lag: self.scene.list_lag(),
+            list_lag: self.scene.list_lag,
+            unlisted: self.scene.unlisted,
             replay: self.scene.replay,
             tag_echoed: self.echoed.contains(&digest(self.key)),
         })

@@ -3,6 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+#[cfg(test)]
+use fota::cloud::Switches;
+#[cfg(test)]
+use fota::rollout::observed::Account;
+
 use super::checker::Healing;
 use super::chooser::{Chooser, Random};
 use super::corpus::Script;
@@ -28,6 +33,12 @@ pub struct Tally {
 pub fn scene(seed: u64) -> Scene {
     let mut random = Random::new(!seed);
     Scene::new(if random.below(3) == 0 { 0 } else { random.next() })
+}
+
+/// Runs a seed in a cloud of these habits, with an account that was found to be so.
+#[cfg(test)]
+pub fn seed_under(seed: u64, switches: &Switches, account: &Account) -> Report {
+    schedule::run(scene(seed).under(switches, account), Chooser::random(seed), false)
 }
 
 /// Runs a seed.

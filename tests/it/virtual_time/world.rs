@@ -90,6 +90,7 @@ impl Virtual {
             list_lag: Duration::from_secs(1),
             replay: Replay::Nonce,
             tag_echoed: true,
+            unlisted: false,
             edition: fota::api::account::Edition::Current,
         };
         Self(Mutex::new(State {
