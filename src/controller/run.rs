@@ -71,6 +71,7 @@ pub async fn run(kube: kube::Client, settings: Settings, telemetry: Option<TcpLi
     let accounts: Api<OTAAccount> = api(&kube, settings.namespace.as_deref());
 
     let (rollouts_read, accounts_read) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let listed = rollouts_read.clone();
     let (account_store, account_writer) = reflector::store();
     let account_events = watcher(accounts, watcher::Config::default())
         .default_backoff()
@@ -129,7 +130,7 @@ pub async fn run(kube: kube::Client, settings: Settings, telemetry: Option<TcpLi
     let users = store.clone();
     let context = Arc::new(Context { cluster, memory, cadences: settings.cadences, metrics });
     info!("the controller starts");
-    let unready = asked_before(store.clone());
+    let unready = asked_before(listed);
     let controller = Controller::for_stream(changes, store)
         .with_config(ControllerConfig::default().concurrency(CONCURRENCY))
         .watches_stream(account_events, move |account: OTAAccount| users_of(&users, &account))
@@ -152,8 +153,11 @@ pub async fn run(kube: kube::Client, settings: Settings, telemetry: Option<TcpLi
 }
 
 /// Ends when this process is asked to end before the first list of rollouts is here. Nothing has been done then, and the
-/// controller would wait for ever: it reads no more, and what it waits for is that list.
-async fn asked_before(rollouts: reflector::Store<FirmwareRollout>) {
+/// controller would wait for ever: it reads no more, and what it waits for is that list. Afterwards the end is the
+/// controller's.
+///
+/// The store must not be asked: it wakes only whoever asked last, and a controller that is not woken neither works nor ends.
+async fn asked_before(read: Arc<AtomicBool>) {
     let terminated = async {
         match signal(SignalKind::terminate()) {
             Ok(mut signal) => _ = signal.recv().await,
@@ -162,10 +166,11 @@ async fn asked_before(rollouts: reflector::Store<FirmwareRollout>) {
         }
     };
     tokio::select! {
-        // Once it is filled, or can never be, the end is the controller's.
-        _ = rollouts.wait_until_ready() => std::future::pending().await,
         () = terminated => {}
         _ = tokio::signal::ctrl_c() => {}
+    }
+    if read.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
     }
 }
 

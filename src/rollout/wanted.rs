@@ -164,7 +164,8 @@ pub fn wanted(rollout: &FirmwareRollout, ticket: Ticket) -> Wanted {
     }
     // Until the attempt has all its jobs, its names must be at hand.
     if !cancelling {
-        let retrying = status.stages.iter().find(|s| {
+        // Of other stages than gray steps an attempt takes everyone again.
+        let retrying = status.stages.iter().filter(|s| s.kind.is_gray()).find(|s| {
             if retry::list(s).is_some() {
                 retry::parts_done(s) < retry::parts(s)
             } else {
