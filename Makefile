@@ -15,7 +15,7 @@ demo: kube ## run a whole rollout here, or with EXAMPLE=bad-firmware one that is
 test: kube ## run every test against a real etcd and kube-apiserver
 	cargo test --locked --features sabotage
 
-chaos: kube ## kill operators at every request and stop, cut and lose all else, for some 20 minutes; no job may be made twice
+chaos: kube ## kill operators at every request and stop, cut and lose all else, for some ten minutes; no job may be made twice
 	cargo build --locked --bin fota --example chaos
 	@exec "$(target)/debug/examples/chaos"
 

@@ -37,7 +37,7 @@ const PAIR: &[&str] = &["first", "second"];
 fn storms(seed: u64) -> [Storm; 6] {
     // With two operators the cloud is not behind their taps, and only what they write counts.
     let storm = |number, scenario, operators: &'static [&'static str], troubles| {
-        let life = if operators.len() == 1 { (50, 600) } else { (5, 80) };
+        let life = if operators.len() == 1 { (40, 250) } else { (3, 30) };
         Storm { scenario, rollouts: 50, accounts: 25, operators, troubles, life, seed: seed + number }
     };
     [

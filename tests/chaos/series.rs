@@ -1,5 +1,5 @@
-//! The kill series: a rollout, all alone, whose operator dies of its nth request; and the next operator of one of its
-//! first, in the middle of finding out; and the third brings it to its end. For every n.
+//! The kill series: a rollout, all alone, whose operator dies of its nth request; and the next two operators of one of
+//! their first, in the middle of finding out; and the fourth brings it to its end. For every n.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ use crate::harness::control_plane::ControlPlane;
 
 /// From one kill to the next, or to the end of the rollout; some seconds are usual.
 const LIMIT: Duration = Duration::from_secs(180);
-/// The requests of a second operator among which it is killed: from its Lease over the look-up to the second send.
+/// The requests of a second and a third operator among which it is killed: from its Lease over the look-up to the second send.
 const SECOND: u64 = 16;
 
 /// The operators of one rollout die so, one after the other; the last one lives.
@@ -34,11 +34,10 @@ pub trait Runs: Sync {
     fn survived(&self, run: u64);
 }
 
-/// The ways of an n, by turns: all four at each would take twice as long, and neighbours are much alike.
-const WAYS: [[Way; 2]; 2] = [[Way::Unsent, Way::Unanswered], [Way::Late, Way::Answered]];
-const EACH: u64 = 2;
+/// The ways of an n.
+const EACH: u64 = Way::ALL.len() as u64;
 
-/// Every n from 1 on, each in two ways, until a rollout has no nth request any more.
+/// Every n from 1 on, each in all ways, until a rollout has no nth request any more.
 #[derive(Default)]
 pub struct EveryRequest(Mutex<State>);
 
@@ -78,7 +77,7 @@ impl Runs for EveryRequest {
         if number.is_multiple_of(10 * EACH) {
             eprintln!("  … killed at request {n} and on");
         }
-        let way = WAYS[(n % 2) as usize][(number % EACH) as usize];
+        let way = Way::ALL[(number % EACH) as usize];
         let first = Kill { when: nth(n), way, after: 3 + number % 12 };
         // The second one walks through its own square of requests and ways, out of step with the first.
         let second = Kill {
@@ -86,7 +85,12 @@ impl Runs for EveryRequest {
             way: Way::ALL[((number / SECOND + number * 3) % 4) as usize],
             after: 3 + (number * 7) % 12,
         };
-        Some(Run { number, kills: vec![first, second] })
+        let third = Kill {
+            when: nth(1 + (number * 7) % SECOND),
+            way: Way::ALL[((number / 3) % 4) as usize],
+            after: 3 + (number * 11) % 12,
+        };
+        Some(Run { number, kills: vec![first, second, third] })
     }
 
     fn survived(&self, run: u64) {

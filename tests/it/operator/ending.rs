@@ -4,7 +4,9 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 
-use super::scene::LIMIT;
+use serde_json::json;
+
+use super::scene::{Devices, LIMIT, Scene};
 use crate::harness::supervised::{Supervised, temporary_dir};
 use crate::harness::wait;
 use crate::shared;
@@ -28,4 +30,20 @@ fn asked_to_end_before_the_api_server_has_answered_anything_it_ends() {
     ended.unwrap_or_else(|error| panic!("{error}\n{}", operator.log_tail(20)));
     assert!(operator.log_tail(9).contains("the controller stopped"), "{}", operator.log_tail(9));
     drop(caller);
+}
+
+/// Whether a start is left asleep depended on the order in which its parts first asked for the list: about one in two was.
+#[test]
+fn every_one_that_starts_works_and_ends_when_asked() {
+    let scene = Scene::new("starts", &Devices { count: 10, ..Devices::default() });
+    let suspended = json!({"suspend": true});
+    for nth in 0..6 {
+        let name = format!("rollout-{nth}");
+        scene.apply(&Scene::rollout(&name, &suspended));
+        let operator = scene.another_operator("operator", "2s");
+        scene.until(&name, "it is looked at", |r| r["metadata"]["finalizers"][0].is_string());
+        operator.process().signal("TERM").unwrap();
+        let ended = wait::until_true("it ends", LIMIT, || !operator.alive());
+        ended.unwrap_or_else(|error| panic!("start {nth}: {error}\n{}", operator.log_tail(20)));
+    }
 }
