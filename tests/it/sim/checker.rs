@@ -520,6 +520,8 @@ impl Checker {
             "EditedMeanwhile" => self.edited,
             "ExternalChange" => !self.meddled.is_empty(),
             "QueueBlocked" => object.is_some_and(|o| o.spec.supersede == Some(Supersede::Queue)),
+            // The guard holds against somebody's wrong word.
+            "DynamicJobExists" => self.absolved && self.untagged,
             "DynamicActive" => status.stages.iter().flat_map(|s| &s.jobs).any(|job| self.stands(cloud, &job.id)),
             "StepRemoved" => status.stages.iter().any(|s| {
                 let gray = s.kind != StageKind::Verify && !is_last(s.kind);
