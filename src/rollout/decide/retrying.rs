@@ -14,8 +14,8 @@ pub(super) enum Taken {
 }
 
 impl<'a> Draft<'a> {
-    /// What the attempt before left pending, until it is cancelled. It comes before everything else: its tasks keep a
-    /// verification from ending, and devices busy.
+    /// What the attempt before left, until it is cancelled: its policy, and its pending tasks. It comes before everything
+    /// else: they keep a verification from ending, devices busy, and another policy from being made.
     pub(super) fn left_by_earlier_attempt(&self, index: usize) -> Option<Decision> {
         let entry = self.status.stages.get(index)?;
         // Between two parts the first ones run already: only what was there before the first is drained.
@@ -23,6 +23,10 @@ impl<'a> Draft<'a> {
             return None;
         }
         let because = format!("the pending tasks of stage {}'s earlier attempt are being cancelled", entry.name);
+        let earlier = entry.jobs.iter().filter(|j| entry.kind == StageKind::Dynamic && j.attempt < entry.attempt);
+        if let Some(act) = self.ending(earlier.map(|j| &j.id)) {
+            return Some((act, Situation::waiting("Draining", because)));
+        }
         match self.drain(Some(&entry.name), Pending::All) {
             Drain::Done => None,
             Drain::Wait => Some(wait("Draining", because)),
