@@ -102,7 +102,7 @@ const ROUNDS: usize = 3;
 /// Reads all pages of the jobs of a package.
 ///
 /// The list may shift while it is read, and its order may change from page to page: a job may then show twice, or not at
-/// all. What was missed is looked for in all pages again, [`ROUNDS`] times at most; [`Listing::complete`] says whether the
+/// all. What was missed is looked for in all pages again, three times in all; [`Listing::complete`] says whether the
 /// distinct ids are as many as the last page's `Total` by then.
 pub async fn all_jobs_of_firmware<A: Api>(
     api: &A,

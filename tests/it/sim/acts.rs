@@ -86,7 +86,10 @@ impl State {
                     delivery: None,
                 });
             }),
-            Event::RemoveSteps => self.edit(|object| object.spec.gray = None),
+            Event::RemoveSteps => {
+                self.checker.edited();
+                self.edit(|object| object.spec.gray = None);
+            }
             Event::ConsoleCancel => {
                 let flags = ["CancelQueuedTask", "CancelNotifiedTask", "CancelUnconfirmedTask", "CancelInProgressTask"];
                 self.meddle(false, |state, job| {
