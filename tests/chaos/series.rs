@@ -16,7 +16,8 @@ use crate::harness::control_plane::ControlPlane;
 
 /// From one kill to the next, or to the end of the rollout; some seconds are usual.
 const LIMIT: Duration = Duration::from_secs(180);
-/// The requests of a second and a third operator among which it is killed: from its Lease over the look-up to the second send.
+/// The requests of a second and a third operator among which it is killed: from its Lease over the look-up to the second
+/// send.
 const SECOND: u64 = 16;
 
 /// The operators of one rollout die so, one after the other; the last one lives.

@@ -152,7 +152,7 @@ impl<'a> Draft<'a> {
             );
         }
         if self.is_over(claim) {
-            return self.nothing_came_of(claim, &account.clone());
+            return self.nothing_came_of(claim, account);
         }
         let expiry = claim.at.0.checked_add(EPOCH_EXPIRY).ok();
         let sends = &self.observed.sends;

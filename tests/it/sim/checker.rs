@@ -260,7 +260,7 @@ impl Checker {
             let before = old.stages.iter().find(|s| s.name == entry.name).filter(|_| new.run == old.run);
             self.moved(before, entry);
             let passed = entry.state == StageState::Passed && before.is_none_or(|b| b.state != StageState::Passed);
-            let followed = object.spec.full.is_some() && !is_last(entry.kind);
+            let followed = object.spec.full.is_some() && !entry.kind.is_full();
             if passed && followed && entry.kind != StageKind::Verify {
                 let left = entry.jobs.iter().find(|job| {
                     counts(cloud, &job.id)
@@ -524,7 +524,7 @@ impl Checker {
             "DynamicJobExists" => self.absolved && self.untagged,
             "DynamicActive" => status.stages.iter().flat_map(|s| &s.jobs).any(|job| self.stands(cloud, &job.id)),
             "StepRemoved" => status.stages.iter().any(|s| {
-                let gray = s.kind != StageKind::Verify && !is_last(s.kind);
+                let gray = s.kind != StageKind::Verify && !s.kind.is_full();
                 gray && object.is_some_and(|o| o.spec.gray.iter().flatten().all(|step| step.name != s.name))
             }),
             "WaitingForDevices" | "Verifying" => self.waits_for_devices(status, cloud),
@@ -538,10 +538,6 @@ impl Checker {
             format!("it stopped for no good reason: {}: {because}", super::story::summary(Some(status)))
         });
     }
-}
-
-const fn is_last(kind: StageKind) -> bool {
-    matches!(kind, StageKind::Full | StageKind::Dynamic)
 }
 
 /// The table of legal moves, written again.

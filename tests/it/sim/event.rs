@@ -210,19 +210,7 @@ impl Place {
                 P::Create | P::Replay | P::Cancel | P::ListJobs | P::ReadJob | P::ReadTasks | P::ReadFirmware
             ),
             E::Fail => !matches!(self.point, P::Wake | P::Rest),
-            E::LostReply => !matches!(
-                self.point,
-                P::Wake
-                    | P::Account
-                    | P::Refresh
-                    | P::Tell
-                    | P::ListJobs
-                    | P::ReadJob
-                    | P::ReadTasks
-                    | P::ReadFirmware
-                    | P::Rest
-            ),
-            E::Late5s => !matches!(
+            E::LostReply | E::Late5s => !matches!(
                 self.point,
                 P::Wake
                     | P::Account
