@@ -40,7 +40,8 @@ fn killed_before_the_answer_it_finds_its_job_by_the_tag() {
     let job = &rollout["status"]["stages"][0]["jobs"][0];
     assert_eq!(job["id"].as_str(), Some(scene.creates()[0].0.as_str()));
     assert!(job["requestId"].is_null(), "it was found, not answered");
-    assert!(rollout["status"]["claim"].is_null());
+    // One write records the job and ends its claim; the next step's claim may stand there already.
+    assert_ne!(rollout["status"]["claim"]["token"], claimed["status"]["claim"]["token"]);
     scene.until_phase("adopts", "Completed");
     scene.assert_created_once(4);
 }
