@@ -39,11 +39,11 @@ use super::{Percent, Span, Time};
     validation = Rule::new("has(self.verify) || has(self.gray) || has(self.full)")
         .message("give at least one of verify, gray and full"),
     validation = Rule::new("!has(self.full) || !has(self.full.static) || !has(self.full.static.group) || !has(self.gray) || \
-            self.gray.all(g, has(g.devices) || (has(g.group) && g.group.id == self.full.static.group.id))")
+            self.gray.all(g, has(g.devices) || has(g.devicesFrom) || (has(g.group) && g.group.id == self.full.static.group.id))")
         .message("full is for one group only: a gray step may then name devices or that group, because a percent or \
                   another group would reach devices outside of it"),
     validation = Rule::new("!has(self.full) || !has(self.full.dynamic) || !has(self.full.dynamic.group) || !has(self.gray) || \
-            self.gray.all(g, has(g.devices))")
+            self.gray.all(g, has(g.devices) || has(g.devicesFrom))")
         .message("full is for one dynamic group only: a gray step may then name devices only, because a percent or a static \
                   group would reach devices outside of it"),
     validation = Rule::new("!has(self.full) || !has(self.full.dynamic) || has(self.full.dynamic.group) || has(self.sourceVersions)")
@@ -199,8 +199,9 @@ pub struct Verify {
 
 /// One gray step.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[x_kube(validation = Rule::new("[has(self.percent), has(self.devices), has(self.group)].filter(x, x).size() == 1")
-    .message("a gray step has exactly one of percent (cumulative share of the fleet), devices (names) and group"))]
+#[x_kube(validation = Rule::new("[has(self.percent), has(self.devices), has(self.devicesFrom), has(self.group)].filter(x, x).size() == 1")
+    .message("a gray step has exactly one of percent (cumulative share of the fleet), devices (names), devicesFrom (a \
+              ConfigMap with names) and group"))]
 #[serde(rename_all = "camelCase")]
 pub struct GrayStep {
     /// Its name, unique in the rollout.
@@ -222,6 +223,9 @@ pub struct GrayStep {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 200), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
     pub devices: Option<Vec<String>>,
+    /// Named devices out of a ConfigMap instead, at most 10,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub devices_from: Option<DevicesFrom>,
     /// The devices of a static group instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Group>,
@@ -231,6 +235,33 @@ pub struct GrayStep {
     /// Overrides of `spec.delivery`, field by field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<Delivery>,
+}
+
+/// Where a list of device names is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DevicesFrom {
+    /// A key of a ConfigMap in the rollout's namespace: one name a line. Read when the step is reached; what is changed
+    /// there afterwards does not apply.
+    pub config_map_key_ref: KeyRef,
+}
+
+/// A key of an object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyRef {
+    /// The object's name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// The key.
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+impl std::fmt::Display for KeyRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "key {} of ConfigMap {}", self.key, self.name)
+    }
 }
 
 /// What must hold before the next stage may start (for `full`: before the rollout counts as completed).

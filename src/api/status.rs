@@ -417,9 +417,13 @@ pub struct Call {
     /// Wire parameters by exact name, without device names.
     #[schemars(extend("maxProperties" = 64))]
     pub parameters: BTreeMap<String, String>,
-    /// The device names, by digest: they are taken from the spec and must reproduce it.
+    /// The device names, by digest: they are taken from the spec, or from where it says, and must reproduce it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub devices: Option<DeviceList>,
+    /// The names go along as a list file (`DnListFileUrl`): it is uploaded for each send, so the call cannot be repeated as
+    /// it was.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub list_file: bool,
     /// FirmwareId.
     #[schemars(length(max = 128))]
     pub firmware_id: String,

@@ -16,7 +16,7 @@ use crate::clock;
 use crate::ota::Operation;
 use crate::ota::client::{Client, SharedQuota};
 use crate::ota::credentials::Credentials;
-use crate::ota::endpoint::Endpoint;
+use crate::ota::endpoint::{AllowedEndpoints, Endpoint};
 use crate::ota::limits::Permit;
 use crate::ota::quota::Quota;
 use crate::rollout::effective;
@@ -90,6 +90,11 @@ impl Accounts {
     /// What this process owns.
     pub const fn leases(&self) -> &Arc<Leases> {
         &self.leases
+    }
+
+    /// Hosts that may be called.
+    pub const fn allowed(&self) -> &AllowedEndpoints {
+        self.keys.allowed()
     }
 
     /// Waits until the store has every account.

@@ -13,6 +13,7 @@ use kube::{Api, Resource as _, ResourceExt as _};
 use serde_json::json;
 use tracing::warn;
 
+use crate::api::rollout::DevicesFrom;
 use crate::api::{FIELD_MANAGER, FINALIZER, FirmwareRollout, FirmwareRolloutStatus, OTAAccount};
 use crate::clock;
 use crate::ota::Request;
@@ -28,6 +29,7 @@ use crate::rollout::{rival, stage};
 
 use super::accounts::{API_TIMEOUT, Accounts, Ready};
 use super::lease::{Group, Leases};
+use super::lists;
 use super::usage::{self, Holds};
 use super::world::{Key, World, WriteError};
 
@@ -241,6 +243,10 @@ impl World for Cluster {
         rival::siblings(rollout, self.of_product(rollout).iter().map(AsRef::as_ref))
     }
 
+    async fn names(&self, rollout: &FirmwareRollout, from: &DevicesFrom) -> Result<Arc<[String]>, Trouble> {
+        lists::read(&self.kube, rollout.metadata.namespace.as_deref().unwrap_or_default(), from).await
+    }
+
     async fn refresh(&self, key: &Key) -> Option<Arc<FirmwareRollout>> {
         match tokio::time::timeout(API_TIMEOUT, self.api(key).get_opt(&key.name)).await {
             Ok(Ok(Some(object))) => Some(self.keep(object)),
@@ -295,7 +301,7 @@ impl World for Cluster {
 
     async fn create(&self, rollout: &FirmwareRollout, request: &Request) -> Outcome {
         match self.ready(rollout).await {
-            Ok(ready) => calls::create(&*ready.client, request).await,
+            Ok(ready) => ready.client.create(self.accounts.allowed(), request).await,
             Err(trouble) => Outcome::Rejected(CallError::new(Class::Transient, code::NOT_SENT, &trouble.message)),
         }
     }

@@ -89,6 +89,11 @@ impl Keys {
         Self { rules, lent: Mutex::default() }
     }
 
+    /// Hosts that may be called.
+    pub const fn allowed(&self) -> &AllowedEndpoints {
+        &self.rules.allowed
+    }
+
     /// Where an account's calls go, if the flags allow it.
     ///
     /// # Errors

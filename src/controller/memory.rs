@@ -187,6 +187,7 @@ impl Memory {
             ticket,
             trouble: known.trouble.clone(),
             rival: None,
+            list: None,
         })
     }
 }

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod keys;
 pub mod lease;
 pub mod listing;
+mod lists;
 pub mod memory;
 pub mod pass;
 pub mod poll;

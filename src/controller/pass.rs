@@ -11,8 +11,8 @@ use crate::api::status::Claim;
 use crate::api::{FirmwareRollout, FirmwareRolloutStatus};
 use crate::ota::outcome::Outcome;
 use crate::ota::{Request, Stamp};
-use crate::rollout::observed::{self, Verdict};
-use crate::rollout::{Act, Step, absorb, claim, decide, stage, story};
+use crate::rollout::observed::{self, NameList, Verdict};
+use crate::rollout::{Act, Step, absorb, claim, decide, names, stage, story};
 use crate::sabotage::{Bad, on};
 
 use super::memory::Memory;
@@ -60,14 +60,16 @@ pub async fn pass<W: World>(world: &W, memory: &Memory, key: &Key, progress: Dur
 /// Whether a pass would do anything: what the poller asks before it wakes somebody.
 pub async fn is_due<W: World>(world: &W, memory: &Memory, rollout: &FirmwareRollout, progress: Duration) -> bool {
     let step = decided(world, memory, rollout).await;
-    let old = rollout.status.clone().unwrap_or_default();
-    step.act != Act::Wait || is_worth_writing(world, memory, rollout, &old, &step.status, progress)
+    step.act != Act::Wait || is_worth_writing(world, memory, rollout, &step.status, progress)
 }
 
 async fn decided<W: World>(world: &W, memory: &Memory, rollout: &FirmwareRollout) -> Step {
     let mut observed = memory.observed(rollout, world.monotonic());
     observed.account = Some(world.account(rollout).await);
     observed.rival = world.rival(rollout);
+    if let Some(from) = names::wanted(rollout) {
+        observed.list = Some(NameList { from: from.clone(), names: world.names(rollout, from).await });
+    }
     if observed.asks_for_siblings(rollout.status.as_ref()) {
         observed.siblings = world.siblings(rollout);
     }
@@ -246,8 +248,9 @@ async fn write<W: World>(
     rollout: &FirmwareRollout,
     status: &FirmwareRolloutStatus,
 ) -> Result<(), WriteError> {
-    let old = rollout.status.clone().unwrap_or_default();
-    if let Some(why) = stage::violation(&old, status).filter(|_| !stage::told_alike(&old, status)) {
+    let none = FirmwareRolloutStatus::default();
+    let old = rollout.status.as_ref().unwrap_or(&none);
+    if let Some(why) = stage::violation(old, status).filter(|_| !stage::told_alike(old, status)) {
         return Err(WriteError::Other(format!("a status that must not be: {why}")));
     }
     ours(world, rollout)?;
@@ -259,7 +262,7 @@ async fn write<W: World>(
     world.write_status(unversioned.as_ref().unwrap_or(rollout), status).await?;
     // The write was ours, so the story is ours to tell; unless the answer came so late that somebody else tells on.
     ours(world, rollout)?;
-    let notes = story::events(&old, status);
+    let notes = story::events(old, status);
     world.announce(rollout, &notes).await;
     Ok(())
 }
@@ -272,8 +275,7 @@ async fn write_if_due<W: World>(
     status: &FirmwareRolloutStatus,
     progress: Duration,
 ) -> Result<bool, WriteError> {
-    let old = rollout.status.clone().unwrap_or_default();
-    if !is_worth_writing(world, memory, rollout, &old, status, progress) {
+    if !is_worth_writing(world, memory, rollout, status, progress) {
         return Ok(false);
     }
     write(world, rollout, status).await?;
@@ -286,10 +288,11 @@ fn is_worth_writing<W: World>(
     world: &W,
     memory: &Memory,
     rollout: &FirmwareRollout,
-    old: &FirmwareRolloutStatus,
     new: &FirmwareRolloutStatus,
     progress: Duration,
 ) -> bool {
+    let none = FirmwareRolloutStatus::default();
+    let old = rollout.status.as_ref().unwrap_or(&none);
     if old == new {
         return false;
     }

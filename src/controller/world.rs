@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::api::rollout::DevicesFrom;
 use crate::api::{FirmwareRollout, FirmwareRolloutStatus};
 use crate::ota::Request;
 use crate::ota::id::JobId;
@@ -104,6 +105,13 @@ pub trait World: Send + Sync {
     fn siblings(&self, _: &FirmwareRollout) -> BTreeMap<JobId, String> {
         BTreeMap::new()
     }
+
+    /// The device names that a step takes from elsewhere, sorted.
+    fn names(
+        &self,
+        rollout: &FirmwareRollout,
+        from: &DevicesFrom,
+    ) -> impl Future<Output = Result<Arc<[String]>, Trouble>> + Send;
 
     /// Reads the object from the API server, past every cache.
     fn refresh(&self, key: &Key) -> impl Future<Output = Option<Arc<FirmwareRollout>>> + Send;

@@ -43,7 +43,7 @@ impl CallContext {
         if let Some(instance) = self.instance_id.as_deref().filter(|id| !id.is_empty()) {
             parameters.insert("IotInstanceId".to_owned(), instance.to_owned());
         }
-        Request { operation, parameters, stamp: None }
+        Request { operation, parameters, list: None, stamp: None }
     }
 }
 
@@ -444,6 +444,7 @@ pub(super) mod tests {
         let request = Request {
             operation: Operation::CreateOTAStaticUpgradeJob,
             parameters: Params::from([("FirmwareId".to_owned(), "f".to_owned())]),
+            list: None,
             stamp: None,
         };
         let product = |code: &str| json!({"Success": false, "RequestId": "R", "Code": code}).to_string();

@@ -92,6 +92,25 @@ impl AllowedEndpoints {
         Ok(self.endpoint(&format!("iot.{region}.aliyuncs.com"))?.with_region(region))
     }
 
+    /// A place of the vendor's object storage: a URL like an endpoint's, and perhaps a path.
+    ///
+    /// # Errors
+    /// As [`AllowedEndpoints::endpoint`].
+    pub fn storage(&self, text: &str) -> Result<Url, EndpointError> {
+        let start = text.find("://").map_or(0, |at| at + 3);
+        let (authority, path) = match text.get(start..).and_then(|rest| rest.find('/')) {
+            Some(at) => text.split_at(start + at),
+            None => (text, "/"),
+        };
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-._/".contains(c);
+        if !path.chars().all(plain) || path.contains("..") || path.contains("//") {
+            return Err(EndpointError::Malformed(shown(text)));
+        }
+        let mut url = self.endpoint(authority)?.url;
+        url.set_path(path);
+        Ok(url)
+    }
+
     /// An endpoint written as `host`, `host:port` (both HTTPS) or a URL of scheme, host and port.
     ///
     /// # Errors
@@ -225,6 +244,33 @@ mod tests {
 
     fn insecure() -> AllowedEndpoints {
         AllowedEndpoints::new(["*.aliyuncs.com"], true).unwrap()
+    }
+
+    #[test]
+    fn a_storage_place_may_have_a_path_and_no_other_host() {
+        let text = |all: &AllowedEndpoints, text: &str| all.storage(text).map(|url| url.to_string());
+        for (given, url) in [
+            ("https://b.oss-cn-shanghai.aliyuncs.com", "https://b.oss-cn-shanghai.aliyuncs.com/"),
+            ("b.oss-cn-shanghai.aliyuncs.com/", "https://b.oss-cn-shanghai.aliyuncs.com/"),
+            ("https://oss.aliyuncs.com/a/b", "https://oss.aliyuncs.com/a/b"),
+        ] {
+            assert_eq!(text(&vendor(), given).unwrap(), url);
+        }
+        assert_eq!(text(&insecure(), "http://127.0.0.1:80/_oss").unwrap(), "http://127.0.0.1/_oss");
+        for wrong in [
+            "",
+            "https://",
+            "https:///a",
+            "http://oss.aliyuncs.com/",
+            "https://elsewhere.example/oss.aliyuncs.com",
+            "https://u:p@oss.aliyuncs.com/",
+            "https://oss.aliyuncs.com/a?b=c",
+            "https://oss.aliyuncs.com/../a",
+            "https://oss.aliyuncs.com//a",
+            "https://oss.aliyuncs.com/a#b",
+        ] {
+            assert!(text(&vendor(), wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

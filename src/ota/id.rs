@@ -6,6 +6,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// Most device names that a list file holds (ota-api: section 6.8b).
+pub const MOST_LISTED: usize = 10_000;
+
 macro_rules! names {
     ($($(#[$doc:meta])* $name:ident;)*) => { $(
         $(#[$doc])*

@@ -11,12 +11,11 @@ use super::calls::{CallContext, ask};
 use super::client::{Client, bounded_body, reason};
 use super::code::{self, Class};
 use super::endpoint::AllowedEndpoints;
-use super::outcome::{CallError, Read};
+use super::id::MOST_LISTED;
+use super::outcome::{CallError, Outcome, Read};
 use super::wire::Node;
-use super::{Api, NoAnswer, Operation, decode};
+use super::{Api, NoAnswer, Operation, Request, SIGNED_URL, calls, decode};
 
-/// Most names in a file.
-pub const MOST_NAMES: usize = 10_000;
 /// Longest file, in bytes.
 pub const LONGEST_FILE: usize = 5 * 1024 * 1024;
 /// Longest answer of the storage service that is read, in bytes.
@@ -68,7 +67,7 @@ pub fn file(names: &[String]) -> Result<String, CallError> {
     if names.is_empty() {
         return refused(code::NULL_TARGET_DEVICE_NAMES, "no device name to upload");
     }
-    if names.len() > MOST_NAMES {
+    if names.len() > MOST_LISTED {
         return refused(code::PARAMETER_SIZE_EXCEED_MAX, "at most 10000 device names a file");
     }
     let plain = |name: &String| !name.is_empty() && !name.contains([',', '"', '\n', '\r']);
@@ -83,14 +82,36 @@ pub fn file(names: &[String]) -> Result<String, CallError> {
 }
 
 impl Client {
+    /// Sends a create. The names that go along as a list file are uploaded first, to a host that may be called; as long as
+    /// that fails, nothing was created.
+    pub async fn create(&self, allowed: &AllowedEndpoints, request: &Request) -> Outcome {
+        let Some(names) = &request.list else { return calls::create(self, request).await };
+        let instance_id = request.parameters.get("IotInstanceId").cloned();
+        let listed = async {
+            let file = file(names)?;
+            let form = upload_form(self, &CallContext { instance_id }).await?.value;
+            self.upload(allowed, &form, file).await?;
+            Ok::<_, CallError>(form.file_url)
+        };
+        match listed.await {
+            Ok(url) => {
+                let mut request = Request { list: None, ..request.clone() };
+                request.parameters.insert(SIGNED_URL.to_owned(), url.expose_secret().to_owned());
+                calls::create(self, &request).await
+            }
+            Err(error) if error.class == Class::Terminal => Outcome::Rejected(error),
+            Err(error) => Outcome::Rejected(CallError { class: Class::Transient, ..error }),
+        }
+    }
+
     /// Uploads a file by its form, to a host that may be called. May be repeated as long as the form holds.
     ///
     /// # Errors
     /// Class `Terminal` if the host may not be called or the storage service refuses; else `Transient`: what was
     /// half uploaded is nobody's list.
     pub async fn upload(&self, allowed: &AllowedEndpoints, form: &UploadForm, file: String) -> Result<(), CallError> {
-        let refused = |code: &str, why: &str| CallError::new(Class::Terminal, code, why);
-        let host = allowed.endpoint(&form.host).map_err(|why| refused(code::NOT_SENT, &why.to_string()))?;
+        let refused = |why: &str| CallError::new(Class::Terminal, code::LIST_FILE_REFUSED, why);
+        let place = allowed.storage(&form.host).map_err(|why| refused(&why.to_string()))?;
         let text = |secret: &SecretString| secret.expose_secret().to_owned();
         let part = reqwest::multipart::Part::text(file).file_name("devices.csv");
         // The storage service reads nothing that comes after the file.
@@ -102,7 +123,7 @@ impl Client {
             .text("success_action_status", "200")
             .part("file", part);
         let lost = |why: NoAnswer| CallError { class: Class::Transient, ..CallError::from(why) };
-        let sent = self.http().post(host.url().clone()).multipart(body).send().await;
+        let sent = self.http().post(place).multipart(body).send().await;
         let response = sent.map_err(|error| lost(NoAnswer::Lost(reason(error))))?;
         let status = response.status();
         if status.is_success() {
@@ -111,9 +132,11 @@ impl Client {
         // <Error><Code>…</Code>: its message may repeat the policy, so only the code is kept.
         let answer = bounded_body(response, LONGEST_ANSWER).await.map_err(lost)?;
         let code = super::wire::code_of(&answer).unwrap_or_default();
-        let class = if status.is_server_error() { Class::Transient } else { Class::Terminal };
-        let why = format!("the storage service refused the list file with HTTP {}", status.as_u16());
-        Err(CallError::new(class, &code, &why))
+        let why = format!("the storage service refused the list file with HTTP {} {code}", status.as_u16());
+        if status.is_server_error() {
+            return Err(CallError::new(Class::Transient, code::NOT_SENT, &why));
+        }
+        Err(refused(why.trim_end()))
     }
 }
 
@@ -158,8 +181,8 @@ mod tests {
     fn a_file_has_a_name_a_line_within_its_bounds() {
         let names = |n: usize| (0..n).map(|n| format!("dev-{n}")).collect::<Vec<_>>();
         assert_eq!(file(&names(2)).unwrap(), "dev-0\ndev-1\n");
-        assert!(file(&names(MOST_NAMES)).is_ok());
-        for wrong in [vec![], names(MOST_NAMES + 1), vec![String::new()], vec!["a,b".into()], vec!["a\nb".into()]] {
+        assert!(file(&names(MOST_LISTED)).is_ok());
+        for wrong in [vec![], names(MOST_LISTED + 1), vec![String::new()], vec!["a,b".into()], vec!["a\nb".into()]] {
             assert_eq!(file(&wrong).unwrap_err().class, Class::Terminal);
         }
         assert!(file(&vec!["x".repeat(1_000); 9_000]).is_err());
@@ -194,7 +217,8 @@ mod tests {
         assert!(at("hush-policy") < at("name=\"file\"") && at("hush+sig/=") < at("name=\"file\""), "the file is last");
         assert!(body.contains("\r\n\r\nd1\nd2\n\r\n"), "{body}");
         let error = client.upload(&loopback, &form, "refuse-me\n".into()).await.unwrap_err();
-        assert_eq!((error.class, error.code.as_str()), (Class::Terminal, "AccessDenied"));
+        assert_eq!((error.class, error.code.as_str()), (Class::Terminal, code::LIST_FILE_REFUSED));
+        assert!(error.to_string().contains("HTTP 403 AccessDenied"), "{error}");
         assert!(!error.to_string().contains("hush"), "{error}");
         let elsewhere = client.upload(&AllowedEndpoints::default(), &form, "d\n".into()).await.unwrap_err();
         assert_eq!((elsewhere.class, seen.lock().unwrap().len()), (Class::Terminal, 2));

@@ -34,6 +34,7 @@ pub mod wire;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -65,6 +66,8 @@ pub struct Request {
     pub operation: Operation,
     /// Its own parameters.
     pub parameters: Params,
+    /// Device names that go along as a list file: it is uploaded first, and its signed URL joins the parameters.
+    pub list: Option<Arc<[String]>>,
     /// A fixed nonce and timestamp: set for creates, whose repetition must be byte-identical. Otherwise the client
     /// draws a fresh nonce and reads the clock.
     pub stamp: Option<Stamp>,
@@ -77,7 +80,8 @@ impl fmt::Debug for Request {
         };
         let parameters: Params = self.parameters.iter().map(shown).collect();
         let mut debug = f.debug_struct("Request");
-        debug.field("operation", &self.operation).field("parameters", &parameters).field("stamp", &self.stamp).finish()
+        debug.field("operation", &self.operation).field("parameters", &parameters).field("stamp", &self.stamp);
+        debug.field("list", &self.list.as_ref().map(|names| names.len())).finish()
     }
 }
 
@@ -158,7 +162,7 @@ mod tests {
     fn a_request_shows_no_signed_url() {
         let parameters = [("DnListFileUrl", "https://x/?Signature=hush"), ("FirmwareId", "f")];
         let parameters = parameters.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
-        let request = Request { operation: Operation::CreateOTAStaticUpgradeJob, parameters, stamp: None };
+        let request = Request { operation: Operation::CreateOTAStaticUpgradeJob, parameters, list: None, stamp: None };
         let shown = format!("{request:?}");
         assert!(!shown.contains("hush") && shown.contains("FirmwareId"), "{shown}");
     }

@@ -111,7 +111,7 @@ mod tests {
         let at = text(vector, "timestamp").unwrap().parse().unwrap();
         let sender = Sender { endpoint: endpoint.to_string(), region: None, access_key: credentials.digest() };
         let stamp = Stamp { nonce: text(vector, "nonce").unwrap().to_owned(), at, signature, sender };
-        signed(&Request { operation, parameters, stamp: None }, &endpoint, &credentials, &stamp)
+        signed(&Request { operation, parameters, list: None, stamp: None }, &endpoint, &credentials, &stamp)
     }
 
     #[test]

@@ -50,7 +50,22 @@ pub fn room(status: &FirmwareRolloutStatus, stage: &StageStatus, jobs: usize, li
 
 /// Its size as JSON.
 fn bytes(status: &FirmwareRolloutStatus) -> usize {
-    serde_json::to_vec(status).map_or(usize::MAX / 2, |json| json.len())
+    let mut length = Length(0);
+    serde_json::to_writer(&mut length, status).map_or(usize::MAX / 2, |()| length.0)
+}
+
+/// Counts what is written, and keeps none of it.
+struct Length(usize);
+
+impl std::io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The jobs whose view is kept in full: each stage's last, and of its present attempt the one before; of these the

@@ -104,7 +104,7 @@ pub const ROWS: &[Row] = &[
     Row {
         parameter: "TargetSelection",
         operations: &[STATIC],
-        field: "the kind of step: spec.gray[].percent, .devices or .group, spec.full.static",
+        field: "the kind of step: spec.gray[].percent, .devices, .devicesFrom or .group, spec.full.static",
         range: "GRAY, SPECIFIC, GROUP, ALL; always sent",
         section: "3",
         wire: |s| Wire::One(selection(s.stage).to_owned()),
@@ -123,6 +123,15 @@ pub const ROWS: &[Row] = &[
         field: "spec.verify.devices, spec.gray[].devices",
         range: "1 to 10 (verify), 1 to 200 (SPECIFIC); a claim keeps their digest",
         section: "2, 3",
+        wire: |_| Wire::Absent,
+    },
+    Row {
+        parameter: "DnListFileUrl",
+        operations: &[STATIC],
+        field: "spec.gray[].devicesFrom",
+        range: "1 to 10000 names, uploaded by GenerateDeviceNameListURL; only with SPECIFIC, instead of names; a claim \
+                keeps their digest, and nothing shows the URL",
+        section: "3, 6.8b",
         wire: |_| Wire::Absent,
     },
     Row {
@@ -336,6 +345,7 @@ pub fn call(source: &Source) -> Call {
         operation: operation.name().to_owned(),
         parameters,
         devices: device_list(&source.stage.target.devices),
+        list_file: source.stage.target.devices_from.is_some(),
         firmware_id: source.firmware_id.to_owned(),
         endpoint: account.endpoint.clone(),
         region: account.region.clone(),
@@ -358,7 +368,7 @@ mod tests {
         ),
         (
             STATIC,
-            "FirmwareId ProductKey TargetSelection SrcVersion.N TargetDeviceName.N GrayPercent GroupId GroupType \
+            "FirmwareId ProductKey TargetSelection SrcVersion.N TargetDeviceName.N DnListFileUrl GrayPercent GroupId GroupType \
              ScheduleTime ScheduleFinishTime RetryInterval RetryCount TimeoutInMinutes MaximumPerMinute OverwriteMode \
              NeedPush NeedConfirm DownloadProtocol MultiModuleMode Tag.N.Key Tag.N.Value IotInstanceId",
         ),

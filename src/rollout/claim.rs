@@ -64,20 +64,23 @@ pub fn sender(call: &Call) -> Sender {
     Sender { endpoint: call.endpoint.clone(), region: call.region.clone(), access_key: call.access_key.clone() }
 }
 
-/// The request that a claim means, from the claim alone plus the names that reproduce its digest. None: they do not,
-/// or the claim was written by a version that knew other operations.
+/// The request that a claim means, from the claim alone plus the names that reproduce its digest: those of a list file
+/// go beside the parameters. None: they do not, or the claim was written by a version that knew other operations.
 pub fn request(claim: &Claim, devices: &[String]) -> Option<Request> {
     let operation = Operation::from_name(&claim.call.operation)?;
     if device_list(devices) != claim.call.devices {
         return None;
     }
     let mut parameters: Params = claim.call.parameters.clone();
-    for (n, name) in (1..).zip(devices) {
-        parameters.insert(format!("TargetDeviceName.{n}"), name.clone());
+    let list = claim.call.list_file.then(|| devices.into());
+    if list.is_none() {
+        let names = (1..).zip(devices).map(|(n, name)| (format!("TargetDeviceName.{n}"), name.clone()));
+        parameters.extend(names);
     }
     Some(Request {
         operation,
         parameters,
+        list,
         stamp: Some(Stamp {
             nonce: nonce(&claim.token, claim.epoch),
             at: claim.at.0,

@@ -33,6 +33,10 @@ pub fn targets(target: &Target) -> String {
     let percent = target.percent.map(|p| p.to_string()).unwrap_or_default();
     let mut parts = vec![kind, percent];
     parts.extend(target.group.iter().map(|id| format!("group {id}")));
+    if let Some(from) = &target.devices_from {
+        // What stands there is read once, when the step starts.
+        parts.push(format!("from {}", from.config_map_key_ref));
+    }
     if let Some(schedule) = &target.schedule {
         let finish = schedule.finish.map(|at| at.to_string()).unwrap_or_default();
         parts.extend(["schedule".to_owned(), schedule.start.to_string(), finish]);
@@ -155,6 +159,7 @@ pub fn field(name: &str, declared: Option<&Stage>, edit: Edit) -> String {
         Edit::Targets if declared.is_some_and(|d| d.target.kind == StageKind::Full) => format!("{path}.static"),
         Edit::Targets if declared.is_some_and(|d| d.target.policy.is_some()) => format!("{path}.dynamic"),
         Edit::Targets if declared.is_some_and(|d| d.target.group.is_some()) => format!("{path}.group"),
+        Edit::Targets if declared.is_some_and(|d| d.target.devices_from.is_some()) => format!("{path}.devicesFrom"),
         Edit::Targets => format!("{path}.devices"),
         Edit::Delivery => format!("{path}.delivery"),
         Edit::Removed => format!("{path} (removed)"),

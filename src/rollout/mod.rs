@@ -18,6 +18,7 @@ pub mod effective;
 pub mod external;
 pub mod firmware;
 pub mod gate;
+pub mod names;
 pub mod observed;
 pub mod owner;
 pub mod percent;

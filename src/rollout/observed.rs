@@ -3,11 +3,13 @@
 //! Plain values that the shell fills in. How they were fetched never comes in here.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::api::account::Edition;
+use crate::api::rollout::DevicesFrom;
 use crate::api::status::{FirmwareRolloutStatus, JobView, Ledger};
 use crate::api::{Replay, Signature, Span, Time};
 use crate::ota::Sender;
@@ -55,6 +57,17 @@ pub struct Observed {
     pub trouble: Option<Trouble>,
     /// Another rollout of the product that goes first.
     pub rival: Option<String>,
+    /// The device names that the next decision needs from elsewhere; none: not read.
+    pub list: Option<NameList>,
+}
+
+/// Device names that a step takes from elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameList {
+    /// From where.
+    pub from: DevicesFrom,
+    /// The names, sorted, or why there are none.
+    pub names: Result<Arc<[String]>, Trouble>,
 }
 
 impl Observed {

@@ -17,26 +17,22 @@ pub fn sha256<'a>(parts: impl IntoIterator<Item = &'a str>) -> [u8; 32] {
 /// The first `bytes` bytes of the hash over `parts`, in lower-case hex.
 pub fn hex<'a>(parts: impl IntoIterator<Item = &'a str>, bytes: usize) -> String {
     let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or_default();
-    sha256(parts).iter().take(bytes).flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    let mut text = String::with_capacity(2 * bytes);
+    for byte in sha256(parts).iter().take(bytes) {
+        text.extend([digit(byte >> 4), digit(byte & 15)]);
+    }
+    text
 }
 
 /// Names what a run brings to the devices: product, firmware as written, source versions. A change starts a new run.
 pub fn of_spec(spec: &FirmwareRolloutSpec) -> String {
-    let text = |o: &Option<String>| o.clone().unwrap_or_default();
-    let mut parts = vec![
-        spec.product_key.clone(),
-        text(&spec.firmware.id),
-        text(&spec.firmware.version),
-        text(&spec.firmware.module),
-    ];
-    match &spec.source_versions {
-        // The order in which versions are written does not change what is meant.
-        Some(versions) => {
-            let mut versions = versions.clone();
-            versions.sort();
-            parts.extend(versions);
-        }
-        None => parts.push("*".to_owned()),
-    }
-    hex(parts.iter().map(String::as_str), 4)
+    let firmware = &spec.firmware;
+    let named = [&firmware.id, &firmware.version, &firmware.module].map(|o| o.as_deref().unwrap_or_default());
+    let mut versions = match &spec.source_versions {
+        Some(versions) => versions.iter().map(String::as_str).collect(),
+        None => vec!["*"],
+    };
+    // The order in which versions are written does not change what is meant.
+    versions.sort_unstable();
+    hex(std::iter::once(spec.product_key.as_str()).chain(named).chain(versions), 4)
 }

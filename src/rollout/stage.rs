@@ -5,10 +5,13 @@
 use std::collections::BTreeSet;
 
 use crate::api::delivery::Delivery;
-use crate::api::rollout::{DynamicFull, Gate, Group, Schedule};
-use crate::api::status::{Claim, EffectiveStage, FirmwareRolloutStatus, Phase, StageKind, StageState, StageStatus};
+use crate::api::rollout::{DevicesFrom, DynamicFull, Gate, Group, Schedule};
+use crate::api::status::{
+    Claim, EffectiveStage, FirmwareRolloutStatus, JobStatus, Phase, StageKind, StageState, StageStatus,
+};
 use crate::api::{FULL, FirmwareRolloutSpec, Percent, VERIFY};
 use crate::ota::id::JobId;
+use crate::ota::job::JobStatus as CloudStatus;
 
 use super::{edits, effective, owner};
 
@@ -21,6 +24,8 @@ pub struct Target {
     pub percent: Option<Percent>,
     /// Named devices, for the verification and devices steps.
     pub devices: Vec<String>,
+    /// Where the names of a devices step are kept instead: they are read when it is reached.
+    pub devices_from: Option<DevicesFrom>,
     /// The device group, for group steps and a full stage that is for a group only.
     pub group: Option<String>,
     /// When the job starts and ends.
@@ -32,7 +37,7 @@ pub struct Target {
 impl Target {
     /// Nobody in particular.
     pub const fn of(kind: StageKind) -> Self {
-        Self { kind, percent: None, devices: Vec::new(), group: None, schedule: None, policy: None }
+        Self { kind, percent: None, devices: Vec::new(), devices_from: None, group: None, schedule: None, policy: None }
     }
 }
 
@@ -67,7 +72,9 @@ pub fn plan(spec: &FirmwareRolloutSpec) -> Vec<Stage> {
             (None, None) => StageKind::Devices,
         };
         let devices = step.devices.clone().unwrap_or_default();
-        let target = Target { percent: step.percent, devices, group: id(&step.group), ..Target::of(kind) };
+        let devices_from = step.devices_from.clone();
+        let target =
+            Target { percent: step.percent, devices, devices_from, group: id(&step.group), ..Target::of(kind) };
         let written = effective::written(base, step.delivery.as_ref());
         stages.push(declared(&step.name, target, step.gate.as_ref(), written));
     }
@@ -261,6 +268,12 @@ pub fn is_scheduled(status: Option<&FirmwareRolloutStatus>, job: &JobId) -> bool
 /// Whether it is a standing policy, which gives devices the firmware until it is cancelled.
 pub fn stands(stage: &StageStatus) -> bool {
     stage.kind == StageKind::Dynamic && stage.state == StageState::Running
+}
+
+/// Whether the cloud has said of a job that it is over: it never becomes anything else.
+pub fn is_over(job: &JobStatus) -> bool {
+    let told = job.view.as_ref().is_some_and(|view| CloudStatus::from_text(&view.job_status).is_terminal());
+    told || job.gone
 }
 
 /// Whether the run went back to firmware that was complete before: it has nothing to do, and no stages.

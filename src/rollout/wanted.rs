@@ -116,7 +116,8 @@ pub fn wanted(rollout: &FirmwareRollout, ticket: Ticket) -> Wanted {
             // A policy that stands changes slowly, for weeks.
             let settled = completed && stage::stands(entry);
             let running = active.as_deref() == Some(entry.name.as_str()) && !settled;
-            let urgent = running || (cancelling && (pending || stage::stands(entry)));
+            let policy = entry.kind == StageKind::Dynamic && !stage::is_over(job);
+            let urgent = running || (cancelling && (pending || policy));
             // Counting goes on after the end until no device that was pushed to is open; queued ones may stay for ever.
             let open = job.counts.is_none_or(|c| c.open() + if completed { 0 } else { c.queued } > 0);
             let at_rest = !open && job.total.is_some() && !stage::stands(entry);

@@ -50,6 +50,7 @@ async fn the_operator_has_exactly_these_rights() {
     let expected = [
         "create events.events.k8s.io",
         "create leases.coordination.k8s.io",
+        "get configmaps.",
         "get firmwarerollouts.fota.dev",
         "get leases.coordination.k8s.io",
         "get otaaccounts.fota.dev",

@@ -240,6 +240,11 @@ impl Cloud {
         done
     }
 
+    /// What GenerateDeviceNameListURL and an upload by its form lead to, for callers without HTTP: the file's URL.
+    pub fn list_file(&mut self, names: &[String], clocks: Clocks) -> String {
+        self.world.list_file(names, clocks.wall.as_millisecond())
+    }
+
     /// PostObject of the object storage that GenerateDeviceNameListURL leads to.
     pub fn post_object(&mut self, form: Form, clocks: Clocks) -> Stored {
         self.tick(clocks);

@@ -107,8 +107,8 @@ impl NameLists {
 }
 
 impl World {
-    /// GenerateDeviceNameListURL.
-    pub(super) fn generate_name_list(&mut self, host: &str, wall: i64) -> Done {
+    /// Hands out a form, and says by which key.
+    fn new_form(&mut self, host: &str, wall: i64) -> String {
         // Files that can no longer be used are removed.
         self.name_lists.0.retain(|_, list| wall - list.created <= USE_MS);
         let key = format!("device_name_list/{}.csv", self.ids.text(24));
@@ -117,18 +117,34 @@ impl World {
         let (policy, signature) = (STANDARD.encode(policy), STANDARD.encode(self.ids.text(20)));
         let storage = format!("http://{host}{STORAGE_PATH}");
         let file_url = format!("{storage}/{key}");
+        self.name_lists.0.insert(key.clone(), List { policy, signature, file_url, created: wall, names: None });
+        key
+    }
+
+    /// GenerateDeviceNameListURL.
+    pub(super) fn generate_name_list(&mut self, host: &str, wall: i64) -> Done {
+        let key = self.new_form(host, wall);
+        let text = |of: fn(&List) -> &str| self.name_lists.0.get(&key).map(of).unwrap_or_default().to_owned();
         let data = [
-            ("Host", storage.into()),
-            ("Key", key.as_str().into()),
+            ("Host", format!("http://{host}{STORAGE_PATH}").into()),
             ("ObjectStorage", "OSS".into()),
             ("AccessKeyId", STORAGE_KEY.into()),
-            ("Signature", signature.as_str().into()),
-            ("Policy", policy.as_str().into()),
-            ("FileUrl", file_url.as_str().into()),
+            ("Signature", text(|list| &list.signature).into()),
+            ("Policy", text(|list| &list.policy).into()),
+            ("FileUrl", text(|list| &list.file_url).into()),
             ("UtcCreate", utc(wall)),
+            ("Key", key.into()),
         ];
-        self.name_lists.0.insert(key, List { policy, signature, file_url, created: wall, names: None });
         Done::object("Data", Fields::from_iter(data.map(|(name, value)| (name.to_owned(), value))))
+    }
+
+    /// A file of these names, as if a form had been asked for and posted.
+    pub(super) fn list_file(&mut self, names: &[String], wall: i64) -> String {
+        let key = self.new_form("", wall);
+        self.name_lists.0.get_mut(&key).map_or_else(String::new, |list| {
+            list.names = Some(names.to_vec());
+            list.file_url.clone()
+        })
     }
 
     /// PostObject of the object storage.

@@ -104,6 +104,8 @@ pub const NO_ANSWER: &str = "NoAnswer";
 pub const UNREADABLE_ANSWER: &str = "UnreadableAnswer";
 /// Ours: a list that kept changing while its pages were read.
 pub const INCOMPLETE_LIST: &str = "IncompleteList";
+/// Ours: the storage service refused a list file, or may not be called.
+pub const LIST_FILE_REFUSED: &str = "ListFileRefused";
 
 /// The reason of a refused call that the principal may not make.
 pub const ACTION_FORBIDDEN: &str = "ActionForbidden";

@@ -114,6 +114,15 @@ static UNREACHABLE: Group = Group::new(
     &[NOT_SENT],
 );
 
+static LIST_FILE: Group = Group::new(
+    Class::Terminal,
+    "ListFileRefused",
+    Requeue::Slowly,
+    "let the operator call the storage host that the message names (--allowed-endpoints), or use devices with at most 200 \
+     names",
+    &[LIST_FILE_REFUSED],
+);
+
 static CLOCK: Group = Group::new(
     Class::Transient,
     "ClockSkew",
@@ -360,6 +369,7 @@ static DELIVERY: Group = Group::new(
 pub(super) static ALL: &[&Group] = &[
     &BUSY,
     &UNREACHABLE,
+    &LIST_FILE,
     &UNCLEAR,
     &CLOCK,
     &TOKEN_EXPIRED,

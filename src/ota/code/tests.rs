@@ -55,7 +55,7 @@ fn every_code_of_the_reference_has_its_class_its_reason_and_a_message_for_a_pers
 #[test]
 fn no_code_is_in_two_groups_and_none_in_the_table_that_the_reference_lacks() {
     let reference: BTreeSet<_> = reference().into_iter().map(|(code, ..)| without_prefix(code)).collect();
-    let ours = [NOT_SENT, NO_ANSWER, UNREADABLE_ANSWER, INCOMPLETE_LIST];
+    let ours = [NOT_SENT, NO_ANSWER, UNREADABLE_ANSWER, INCOMPLETE_LIST, LIST_FILE_REFUSED];
     let mut seen = BTreeSet::new();
     for group in ALL {
         for code in group.codes {
@@ -124,7 +124,7 @@ fn page() -> String {
         "\nFamilies: `Throttling.…`, `ListOTA…Failed` and `iot.common.Query…ActionError` are read as `CloudBusy`, `Missing…` \
          and `iot.check.…`\nas `RequestRefused` (unless they come with HTTP 5xx). Every other code, and an answer that is neither \
          JSON nor XML,\nis cut off or is too long, counts as unknown; with HTTP 429 as `CloudBusy`. `NotSent`, `NoAnswer`, \
-         `UnreadableAnswer`\nand `IncompleteList` are `fota`'s own.\n",
+         `UnreadableAnswer`,\n`IncompleteList` and `ListFileRefused` are `fota`'s own.\n",
     );
     page
 }

@@ -183,6 +183,9 @@ impl<'a> Draft<'a> {
 
     /// The identical request, if it may be sent again.
     fn repeatable(&self, claim: &Claim, account: &Account) -> Result<Request, &'static str> {
+        if claim.call.list_file {
+            return Err("a create with a list file is not repeated: it would be another file");
+        }
         let request = self.executable(claim)?;
         if account.replay == Replay::Settle {
             return Err("this account does not repeat creates");

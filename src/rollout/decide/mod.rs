@@ -28,7 +28,6 @@ use crate::api::{
 use crate::ota::Request;
 use crate::ota::firmware::{Firmware, FirmwareStatus};
 use crate::ota::id::JobId;
-use crate::ota::job::JobStatus as CloudStatus;
 
 use super::command::{self, Command};
 use super::course::{self, Course};
@@ -399,10 +398,8 @@ impl<'a> Draft<'a> {
     fn begin(&mut self) {
         self.keep_policy();
         // Devices that are under way go on in them, and the new run may have the same package.
-        let live =
-            |job: &&JobStatus| job.view.as_ref().is_none_or(|v| !CloudStatus::from_text(&v.job_status).is_terminal());
-        let earlier: Vec<String> =
-            self.status.stages.iter().flat_map(|s| &s.jobs).filter(live).map(|j| j.id.clone()).collect();
+        let live = self.status.stages.iter().flat_map(|s| &s.jobs).filter(|job| !stage::is_over(job));
+        let earlier: Vec<String> = live.map(|j| j.id.clone()).collect();
         self.beside(earlier);
         self.status.adopt_refused = None;
         self.status.run += 1;

@@ -64,7 +64,10 @@ impl<'a> Draft<'a> {
         for id in ids {
             let id = JobId::new(id.clone());
             let Some(reading) = self.observed.jobs.get(&id) else {
-                waits = Some(Act::Wait);
+                let recorded = self.status.stages.iter().flat_map(|s| &s.jobs).find(|job| job.id == id.as_str());
+                if !recorded.is_some_and(stage::is_over) {
+                    waits = Some(Act::Wait);
+                }
                 continue;
             };
             if reading.job.is_none() || reading.is_cancelled() {

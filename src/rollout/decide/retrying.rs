@@ -103,13 +103,19 @@ impl<'a> Draft<'a> {
         Ok(Taken::Retried(Box::new(stage), part))
     }
 
-    /// The names that a claim's call takes, in order: the spec's, or those that its attempt retries.
+    /// The names that a claim's call takes, in order: the spec's, those of the list that it names, or those that the
+    /// attempt retries.
     pub(super) fn devices_of(&self, claim: &Claim) -> Vec<String> {
         let entry = self.status.stages.iter().find(|s| s.name == claim.stage);
         if let Some(entry) = entry.filter(|s| retry::list(s).is_some()) {
             return retry::claimed_part(entry, claim.part, self.observed.unfinished.as_ref()).unwrap_or_default();
         }
-        self.plan.iter().find(|s| s.name == claim.stage).map(|s| s.target.devices.clone()).unwrap_or_default()
+        let target = self.plan.iter().find(|s| s.name == claim.stage).map(|s| &s.target);
+        match target.map(|target| (target, &target.devices_from)) {
+            Some((_, Some(from))) => self.names(from).map(<[String]>::to_vec).unwrap_or_default(),
+            Some((target, None)) => target.devices.clone(),
+            None => Vec::new(),
+        }
     }
 
     /// The next part of an attempt that has not all its jobs yet.

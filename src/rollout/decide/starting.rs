@@ -1,5 +1,6 @@
 //! The stage to start next: what it waits for, its share, its claim; and the run's end when none is left.
 
+use crate::api::rollout::DevicesFrom;
 use crate::rollout::call::{Source, call};
 
 use super::retrying::Taken;
@@ -142,7 +143,14 @@ impl<'a> Draft<'a> {
                 {
                     return Ok(stall("StatusFull", because));
                 }
-                (next.clone(), share)
+                let mut next = next.clone();
+                if let Some(from) = &next.target.devices_from {
+                    match self.names(from) {
+                        Ok(names) => next.target.devices = names.to_vec(),
+                        Err(decision) => return Ok(*decision),
+                    }
+                }
+                (next, share)
             }
         };
         if let Some(refusal) = self.status.stages.get(index).and_then(|s| s.refusal.clone())
@@ -174,6 +182,15 @@ impl<'a> Draft<'a> {
             return Ok(decision);
         }
         Ok(self.claim(&next, index, &firmware, &account, share))
+    }
+
+    /// The device names that a step takes from elsewhere.
+    pub(super) fn names(&self, from: &DevicesFrom) -> Result<&'a [String], Box<Decision>> {
+        match self.observed.list.as_ref().filter(|list| list.from == *from).map(|list| &list.names) {
+            Some(Ok(names)) => Ok(names),
+            Some(Err(trouble)) => Err(Box::new(troubled(trouble))),
+            None => Err(Box::new(wait("ReadingDevices", format!("{} is being read", from.config_map_key_ref)))),
+        }
     }
 
     /// What the package's verification means for a stage: nothing, a decision, or the stage's end.

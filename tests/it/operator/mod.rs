@@ -6,6 +6,7 @@ mod failing;
 mod going;
 mod identity;
 mod interrupted;
+mod listing;
 pub mod scene;
 mod stopping;
 pub mod telemetry;

@@ -171,6 +171,11 @@ impl Scene {
         self.operator.as_ref().map(|o| o.log_tail(30)).unwrap_or_default()
     }
 
+    /// All that the operator wrote.
+    pub fn whole_log(&self) -> String {
+        self.operator.as_ref().map(|o| o.log_tail(usize::MAX)).unwrap_or_default()
+    }
+
     pub fn kubectl(&self, arguments: &[&str]) -> String {
         let all = [&["--namespace", self.namespace.as_str()], arguments].concat();
         shared().kubectl_ok(all).unwrap()

@@ -58,6 +58,7 @@ impl State {
             Event::OldFirmware => self.edit(|object| object.spec.firmware.id = Some(PACKAGES[0].to_owned())),
             Event::EditSteps => {
                 self.checker.edited();
+                self.relisted = !self.relisted;
                 self.edit(|object| {
                     for step in object.spec.gray.iter_mut().flatten() {
                         step.percent = step.percent.map(|_| fota::api::Percent::whole(60));
@@ -81,6 +82,7 @@ impl State {
                     name: "broad".to_owned(),
                     percent: Some(fota::api::Percent::whole(80)),
                     devices: None,
+                    devices_from: None,
                     group: None,
                     gate: Some(gate),
                     delivery: None,

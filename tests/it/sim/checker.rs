@@ -93,6 +93,11 @@ pub struct Checker {
     pub violation: Option<String>,
 }
 
+/// Whether a parameter says whom a job is for: a claim keeps only a digest of that.
+fn names_devices(parameter: &str) -> bool {
+    parameter.starts_with("TargetDeviceName.") || parameter == "DnListFileUrl"
+}
+
 impl Checker {
     pub fn new(scene: &Scene) -> Self {
         Self {
@@ -183,16 +188,19 @@ impl Checker {
         let asked: BTreeMap<_, _> = entry
             .params
             .iter()
-            .filter(|(key, _)| !ENVELOPE.contains(&key.as_str()) && !key.starts_with("TargetDeviceName."))
+            .filter(|(key, _)| !ENVELOPE.contains(&key.as_str()) && !names_devices(key))
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect();
+        // Of a file only the cloud knows the names: its job has as many tasks, or fewer.
+        let file = entry.params.contains_key("DnListFileUrl");
         let names = entry.params.keys().filter(|key| key.starts_with("TargetDeviceName.")).count();
         let timestamp = entry.params.get("Timestamp").cloned().unwrap_or_default();
         let key = format!("digest-of-{}", entry.access_key_id);
         let exact = part.claims.iter().any(|claim| {
             claim.call.operation == entry.operation
                 && claim.call.parameters == asked
-                && claim.call.devices.as_ref().map_or(0, |d| usize::try_from(d.count).unwrap_or(0)) == names
+                && claim.call.list_file == file
+                && (file || claim.call.devices.as_ref().map_or(0, |d| usize::try_from(d.count).unwrap_or(0)) == names)
                 && format!("{:.0}", claim.at.0) == timestamp
                 && claim.call.access_key == key
         });

@@ -31,11 +31,32 @@ const RATES: [u64; 5] = [1_000, 400, 150, 60, 25];
 const HOT: u64 = 8;
 /// Most events that a seed draws: a schedule that is all faults tells little.
 const MOST: usize = 12;
+/// One in so many seeds looks only at what happens to a claim on its way, so often: what needs two or three of these
+/// events at the right places would be drawn too seldom among all others.
+const CLOSE: u64 = 4;
+const CLOSE_RATES: [u64; 3] = [12, 6, 3];
+/// What happens to requests, and to the processes that wait for their answers.
+const CLOSE_EVENTS: [Event; 14] = [
+    Event::NotSent,
+    Event::Fail,
+    Event::LostReply,
+    Event::Throttled,
+    Event::Late5s,
+    Event::Late18s,
+    Event::Late4m,
+    Event::Late14m,
+    Event::Late16m,
+    Event::Slow,
+    Event::Crash,
+    Event::Freeze8s,
+    Event::Freeze3m,
+    Event::StealLease,
+];
 
 #[derive(Debug, Clone)]
 enum Source {
     Replay,
-    Random { random: Random, rate: u64, events: Vec<Event> },
+    Random { random: Random, hot: u64, cold: Option<u64>, events: Vec<Event> },
 }
 
 /// The source of all that happens.
@@ -69,10 +90,17 @@ impl Chooser {
     /// further than all kinds, seldom).
     pub fn random(seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let rate = RATES[random.below(RATES.len() as u64) as usize];
+        let close = random.below(CLOSE) == 0;
+        let (hot, cold) = if close {
+            (CLOSE_RATES[random.below(CLOSE_RATES.len() as u64) as usize], None)
+        } else {
+            let rate = RATES[random.below(RATES.len() as u64) as usize];
+            ((rate / HOT).max(2), Some(rate))
+        };
         let share = [1, 2, 4][random.below(3) as usize];
-        let kinds: Vec<Event> = Event::ALL.iter().copied().filter(|_| random.below(share) == 0).collect();
-        let source = Source::Random { random, rate, events: kinds };
+        let all = if close { &CLOSE_EVENTS[..] } else { Event::ALL };
+        let events = all.iter().copied().filter(|_| random.below(share) == 0).collect();
+        let source = Source::Random { random, hot, cold, events };
         Self { source, ..Self::replay(&[]) }
     }
 
@@ -92,8 +120,8 @@ impl Chooser {
                 let at = self.script.iter().position(|c| c.place == place && c.nth == nth)?;
                 Some(self.script.remove(at).event).filter(|event| place.takes(*event))
             }
-            Source::Random { random, rate, events } => {
-                let rate = if hot { (*rate / HOT).max(2) } else { *rate };
+            Source::Random { random, hot: often, cold, events } => {
+                let rate = if hot { *often } else { (*cold)? };
                 if self.made.len() >= MOST || events.is_empty() || random.below(rate) != 0 {
                     return None;
                 }

@@ -55,6 +55,8 @@ names! {
         Refresh,
         /// An event.
         Tell,
+        /// The list file of a create, before it is sent.
+        Upload,
         /// A create that was not sent before.
         Create,
         /// The same once more.
@@ -207,7 +209,14 @@ impl Place {
         let call = match event {
             E::NotSent | E::Throttled => matches!(
                 self.point,
-                P::Create | P::Replay | P::Cancel | P::ListJobs | P::ReadJob | P::ReadTasks | P::ReadFirmware
+                P::Upload
+                    | P::Create
+                    | P::Replay
+                    | P::Cancel
+                    | P::ListJobs
+                    | P::ReadJob
+                    | P::ReadTasks
+                    | P::ReadFirmware
             ),
             E::Fail => !matches!(self.point, P::Wake | P::Rest),
             E::LostReply | E::Late5s => !matches!(
@@ -216,6 +225,7 @@ impl Place {
                     | P::Account
                     | P::Refresh
                     | P::Tell
+                    | P::Upload
                     | P::ListJobs
                     | P::ReadJob
                     | P::ReadTasks

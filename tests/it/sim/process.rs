@@ -4,7 +4,7 @@
 use fota::controller::pass::{self, After, pass};
 use fota::controller::poll::{Polls, poll};
 use fota::controller::world::{Key, World as _};
-use fota::rollout::revision;
+use fota::rollout::course;
 use fota::rollout::wanted::{Wanted, wanted};
 
 use super::event::{Place, Point};
@@ -89,7 +89,8 @@ pub async fn polls(view: View) {
             view.wait(POLL_EVERY_MS[0]).await;
             continue;
         };
-        let revision = revision::of_spec(&rollout.spec);
+        let status = rollout.status.clone().unwrap_or_default();
+        let revision = course::revision(&rollout.spec, &status);
         let findings = poll(&view, &account, &wants, &revision, &mut polls, || view.moment()).await;
         if findings.echoed.is_some() {
             view.echoed(&account);

@@ -2,7 +2,8 @@
 //!
 //! `SEEDS` says how many (100,000), `FROM` which is the first, `JOBS` on how many threads. `EXHAUSTIVE=1` plays every
 //! schedule of one fault, and of two between claim and record, instead; `SABOTAGE=1` looks for each known-bad variant,
-//! `SABOTAGE=NAME` for one (at most `SEEDS` seeds each); `REPLAY` plays one file of the corpus and tells its story.
+//! `SABOTAGE=NAME` for one (at most `SEEDS` seeds each); `REPLAY` plays one file of the corpus and tells its story, with
+//! `SABOTAGE=NAME` under that variant.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -228,6 +229,8 @@ fn keep(name: &str, script: &Script) {
 
 fn replay(file: &Path) -> ExitCode {
     let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let wanted = std::env::var("SABOTAGE").unwrap_or_default();
+    fota::sabotage::set(Bad::ALL.iter().copied().find(|bad| format!("{bad:?}") == wanted));
     let report = Script::parse(&text).unwrap_or_else(|why| panic!("{}: {why}", file.display())).play(true);
     for line in &report.story {
         println!("{line}");

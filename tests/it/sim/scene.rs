@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use fota::api::rollout::{DynamicFull, OnExternalChange, Supersede};
+use fota::api::rollout::{DevicesFrom, DynamicFull, KeyRef, OnExternalChange, Supersede};
 use fota::api::{FirmwareRollout, Percent, Replay};
 use fota::cloud::model::{Completion, ListOrder, NonceBurnedBy};
 use fota::cloud::{Call, Clocks, Cloud, Edition, Fleet, Switches};
@@ -76,10 +76,15 @@ pub struct Scene {
     pub queues: bool,
     /// Whether the last stage is a policy that stands.
     pub dynamic: bool,
+    /// Whether the gray step takes its devices from a list.
+    pub listed: bool,
 }
 
 /// How many choices each digit of a scene's number has, the last digit first.
-const BASES: [u64; 18] = [3, 4, 3, 3, 3, 4, 2, 4, 3, 4, 2, 2, 4, 64, 64, 3, 4, 4];
+const BASES: [u64; 20] = [3, 4, 3, 3, 3, 4, 2, 4, 3, 4, 2, 2, 4, 64, 64, 3, 4, 4, 3, 4];
+/// Where lists are slow, a new job is missing from them for so many times longer, and the account says so: longer than the
+/// time between two polls.
+const SLOW_LISTS: u32 = 7;
 
 impl Scene {
     /// The numbers of the scenes that have one peculiarity less.
@@ -109,7 +114,7 @@ impl Scene {
         let nonce = [NonceBurnedBy::Accepted, NonceBurnedBy::Any, NonceBurnedBy::Never][digit() as usize];
         let settles = digit() == 1;
         let replay = if settles || nonce == NonceBurnedBy::Never { Replay::Settle } else { Replay::Nonce };
-        Self {
+        let mut scene = Self {
             number: number % BASES.iter().product::<u64>(),
             nonce,
             replay,
@@ -132,8 +137,14 @@ impl Scene {
             external: [OnExternalChange::Pause, OnExternalChange::Recreate, OnExternalChange::Accept][digit() as usize],
             queues: digit() == 1,
             dynamic: digit() == 1,
+            listed: false,
+        };
+        if digit() == 1 {
+            scene.list_lag *= SLOW_LISTS;
+            scene.lag_ms *= u64::from(SLOW_LISTS);
         }
-        .fitting()
+        scene.listed = digit() == 1;
+        scene.fitting()
     }
 
     /// The same with a cloud of these habits, and with what the account was found to be.
@@ -158,6 +169,7 @@ impl Scene {
     /// What goes with a crowd, and with a wide fleet.
     const fn fitting(mut self) -> Self {
         self.wide = self.wide && !self.crowd;
+        self.listed = self.listed && !self.wide;
         if self.crowd {
             // A stranger can make jobs only of a package that needs no verification; nobody asks 201 jobs for their tags.
             (self.verify, self.tags_listed, self.slow_cancel) = (false, true, false);
@@ -213,12 +225,22 @@ impl Scene {
         if let Some(full) = rollout.spec.full.as_mut().filter(|_| self.dynamic) {
             (full.fixed, full.dynamic) = (None, Some(DynamicFull { mode: None, until: None, group: None }));
         }
+        if self.listed {
+            let reference = KeyRef { name: "sites".to_owned(), key: "names".to_owned() };
+            for step in rollout.spec.gray.iter_mut().flatten() {
+                step.percent = None;
+                step.devices_from = Some(DevicesFrom { config_map_key_ref: reference.clone() });
+            }
+        }
         if self.wide {
             rollout.spec.gray.iter_mut().flatten().for_each(|step| step.percent = Some(Percent::whole(100)));
         }
         rollout
     }
 }
+
+/// The names in the list, before it was edited and after.
+pub const LISTS: [&[&str]; 2] = [&["dev-0", "dev-2", "far-1"], &["dev-0", "dev-1", "dev-2"]];
 
 /// Jobs on a page of a listing, and names that a job takes: the cloud's limits (ota-api: sections 3 and 6.3).
 const JOBS_PER_PAGE: i64 = 200;

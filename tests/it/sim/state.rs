@@ -153,6 +153,8 @@ pub struct State {
     pub account_there: bool,
     /// Keys under which a tag was shown: what the OTAAccount's status remembers.
     pub echoed: BTreeSet<String>,
+    /// Whether the list of devices was edited.
+    pub relisted: bool,
     /// How often the object was applied anew.
     pub objects: u32,
     /// Commands given so far: each has a value of its own.
@@ -182,6 +184,7 @@ impl State {
             revoked: 0,
             account_there: true,
             echoed: BTreeSet::new(),
+            relisted: false,
             objects: 1,
             commands: 0,
             stirred: 0,

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use fota::api::rollout::DevicesFrom;
 use fota::api::{FirmwareRollout, FirmwareRolloutStatus};
 use fota::cloud::Call;
 use fota::controller::memory::Memory;
@@ -23,7 +24,7 @@ use fota::rollout::story::Note;
 use jiff::Timestamp;
 
 use super::event::{Event, Place, Point};
-use super::scene::SECRET;
+use super::scene::{LISTS, SECRET};
 use super::state::{Late, SECRET_LIFE_MS, Sent, Slot, State, Strike, millis};
 
 /// How long a call is on its way, there and back.
@@ -161,7 +162,7 @@ impl View {
     async fn write(
         &self,
         point: Point,
-        sent: Sent,
+        sent: impl FnOnce() -> Sent + Send,
         apply: impl FnOnce(&mut State) -> Result<Arc<FirmwareRollout>, WriteError> + Send,
     ) -> Result<Arc<FirmwareRollout>, WriteError> {
         let timeout = || WriteError::Other("the API server did not answer in time".to_owned());
@@ -176,7 +177,7 @@ impl View {
                 return Err(timeout());
             }
             Some(Event::Late5s) => {
-                self.later(5_000, sent);
+                self.later(5_000, sent());
                 self.wait(SERVER_TIMEOUT_MS).await;
                 return Err(timeout());
             }
@@ -197,6 +198,28 @@ impl View {
             self.lock().processes[self.process].overlay = Some((version, written.clone()));
         }
         result
+    }
+
+    /// A create with its list file, which is uploaded anew.
+    async fn uploaded(&self, request: &Request) -> Result<Request, CallError> {
+        let mut request = request.clone();
+        let Some(names) = request.list.take() else { return Ok(request) };
+        let event = self.at(Place::before(Point::Upload)).await;
+        let url = {
+            let mut state = self.lock();
+            let clocks = state.clocks();
+            state.cloud.list_file(&names, clocks)
+        };
+        self.answer(Point::Upload).await;
+        match event {
+            Some(Event::NotSent | Event::Fail | Event::Throttled) => {
+                Err(CallError::new(Class::Transient, code::NOT_SENT, "the list file could not be uploaded"))
+            }
+            _ => {
+                request.parameters.insert("DnListFileUrl".to_owned(), url);
+                Ok(request)
+            }
+        }
     }
 
     async fn send(&self, request: &Request) -> Result<Answer, NoAnswer> {
@@ -363,6 +386,11 @@ impl World for View {
         None
     }
 
+    async fn names(&self, _: &FirmwareRollout, _: &DevicesFrom) -> Result<Arc<[String]>, Trouble> {
+        let relisted = self.lock().relisted;
+        Ok(LISTS[usize::from(relisted)].iter().map(|name| (*name).to_owned()).collect())
+    }
+
     async fn refresh(&self, _: &Key) -> Option<Arc<FirmwareRollout>> {
         let event = self.at(Place::before(Point::Refresh)).await;
         let (object, version) = {
@@ -381,18 +409,21 @@ impl World for View {
 
     async fn write_status(&self, rollout: &FirmwareRollout, status: &FirmwareRolloutStatus) -> Result<(), WriteError> {
         let point = kind(rollout.status.as_ref(), status);
-        let sent = Sent::Status { based_on: Box::new(rollout.clone()), status: Box::new(status.clone()) };
+        let sent = || Sent::Status { based_on: Box::new(rollout.clone()), status: Box::new(status.clone()) };
         self.write(point, sent, |state| state.apply_status(rollout, status)).await.map(drop)
     }
 
     async fn set_finalizer(&self, rollout: &FirmwareRollout, present: bool) -> Result<(), WriteError> {
-        let sent = Sent::Finalizer { based_on: Box::new(rollout.clone()), present };
+        let sent = || Sent::Finalizer { based_on: Box::new(rollout.clone()), present };
         self.write(Point::Finalize, sent, |state| state.apply_finalizer(rollout, present)).await.map(drop)
     }
 
     async fn create(&self, _: &FirmwareRollout, request: &Request) -> Outcome {
         match self.ready().await {
-            Ok(_) => calls::create(self, request).await,
+            Ok(_) => match self.uploaded(request).await {
+                Ok(request) => calls::create(self, &request).await,
+                Err(refused) => Outcome::Rejected(refused),
+            },
             Err(trouble) => Outcome::Rejected(CallError::new(Class::Transient, code::NOT_SENT, &trouble.message)),
         }
     }

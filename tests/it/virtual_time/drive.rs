@@ -10,7 +10,8 @@ use fota::controller::memory::Memory;
 use fota::controller::pass::{After, pass};
 use fota::controller::poll::{Polls, poll};
 use fota::controller::world::{Key, World};
-use fota::rollout::{course, decide, wanted};
+use fota::rollout::observed::NameList;
+use fota::rollout::{course, decide, names, wanted};
 use futures::FutureExt as _;
 use jiff::SignedDuration;
 
@@ -78,6 +79,9 @@ impl Run {
         let mut observed = self.memory.observed(&rollout, self.world.monotonic());
         observed.account = Some(self.state().account.clone());
         observed.rival = self.state().rival.clone();
+        if let Some(from) = names::wanted(&rollout) {
+            observed.list = Some(NameList { from: from.clone(), names: self.state().names.clone() });
+        }
         let wall = self.world.wall();
         let step = decide(&rollout, &observed, wall);
         let act: String = format!("{:?}", step.act).chars().take(60).collect();

@@ -11,6 +11,7 @@ mod external;
 mod good;
 mod guards;
 mod habits;
+mod lists;
 mod lost;
 mod meanings;
 mod owners;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use fota::api::rollout::DevicesFrom;
 use fota::api::{
     FINALIZER, FirmwareRollout, FirmwareRolloutStatus, Replay, Signature, TAG_KEY, status::Claim, status::StageState,
 };
@@ -55,6 +56,8 @@ pub struct State {
     pub account: Result<Account, Trouble>,
     pub rival: Option<String>,
     pub siblings: BTreeMap<JobId, String>,
+    /// What a list of device names says.
+    pub names: Result<Arc<[String]>, Trouble>,
     /// Writes and exchanges so far, and after how many the process is cut off from everything.
     pub outside: usize,
     pub die_after: Option<usize>,
@@ -105,6 +108,7 @@ impl Virtual {
             account: Ok(account),
             rival: None,
             siblings: BTreeMap::new(),
+            names: Ok(Arc::new([])),
             outside: 0,
             die_after: None,
             lose_creates: 0,
@@ -364,6 +368,10 @@ impl World for Virtual {
         self.lock().siblings.clone()
     }
 
+    async fn names(&self, _: &FirmwareRollout, _: &DevicesFrom) -> Result<Arc<[String]>, Trouble> {
+        self.lock().names.clone()
+    }
+
     async fn refresh(&self, _: &Key) -> Option<Arc<FirmwareRollout>> {
         let mut state = self.lock();
         if state.dead() {
@@ -392,7 +400,14 @@ impl World for Virtual {
 
     async fn create(&self, _: &FirmwareRollout, request: &Request) -> Outcome {
         self.lock().interfere(|state| &mut state.before_create);
-        let outcome = calls::create(self, request).await;
+        let mut request = request.clone();
+        if let Some(names) = request.list.take() {
+            let mut state = self.lock();
+            let clocks = state.clocks();
+            let url = state.cloud.list_file(&names, clocks);
+            request.parameters.insert("DnListFileUrl".to_owned(), url);
+        }
+        let outcome = calls::create(self, &request).await;
         self.lock().interfere(|state| &mut state.after_create);
         outcome
     }

@@ -72,7 +72,7 @@ fn client(port: u16, limits: Limits) -> Client {
 
 fn request(parameters: &[(&str, &str)], stamp: Option<Stamp>) -> Request {
     let parameters: Params = parameters.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    Request { operation: Operation::CreateOTAStaticUpgradeJob, parameters, stamp }
+    Request { operation: Operation::CreateOTAStaticUpgradeJob, parameters, list: None, stamp }
 }
 
 fn stamp(client: &Client) -> Option<Stamp> {
