@@ -16,6 +16,7 @@ use crate::ota::outcome::Outcome;
 use crate::rollout::observed::{
     self, JobReading, Listed, Lookup, Observed, Proposed, RunLedger, Sends, Ticket, Trouble, Unfinished, Verdict,
 };
+use crate::rollout::policies::Policies;
 use crate::rollout::wanted::{Cadence, Wanted};
 use crate::sabotage::{Bad, on};
 
@@ -47,6 +48,10 @@ pub struct Known {
     pub listed: Option<Listed>,
     /// The job that a person wants adopted.
     pub proposed: Option<Proposed>,
+    /// Versions of named devices.
+    pub versions: BTreeMap<String, Option<String>>,
+    /// The live policies of the product.
+    pub policies: Option<Policies>,
     /// The last `Date` of the cloud, and when it was seen by the monotonic clock.
     pub cloud: Option<(Timestamp, Duration)>,
     /// The clock that the cloud's jobs follow, as last seen.
@@ -188,6 +193,8 @@ impl Memory {
             trouble: known.trouble.clone(),
             rival: None,
             list: None,
+            versions: known.versions.clone(),
+            policies: known.policies.clone(),
         })
     }
 }

@@ -16,5 +16,6 @@ pub mod poll;
 pub mod poller;
 pub mod readiness;
 pub mod run;
+pub mod survey;
 mod usage;
 pub mod world;

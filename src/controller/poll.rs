@@ -21,6 +21,7 @@ use crate::ota::{Api, Operation};
 use crate::rollout::observed::{
     Account, Empty, Found, JobReading, Listed, Lookup, Proposed, RunLedger, Trouble, Unfinished,
 };
+use crate::rollout::policies::Policies;
 use crate::rollout::wanted::{Audit, Cadence, Wanted, WantedJob};
 use crate::rollout::{external, firmware};
 use crate::sabotage::{Bad, on};
@@ -28,6 +29,7 @@ use crate::sabotage::{Bad, on};
 use super::census::{Census, Class, Counted, is_silent};
 use super::listing::Tags;
 use super::memory::Memory;
+use super::survey::Versions;
 use super::world::Moment;
 
 /// A look-up after an unclear answer waits this many times the account's `listLag` between its listings.
@@ -51,6 +53,8 @@ pub struct Polls {
     listed: Option<Listed>,
     proposed: Option<Proposed>,
     census: Census,
+    pub(super) versions: Versions,
+    pub(super) policies: Option<Policies>,
 }
 
 #[derive(Debug, Default)]
@@ -77,6 +81,8 @@ pub struct Findings {
     lookup: Option<(String, i32, Lookup)>,
     listed: Option<Listed>,
     proposed: Option<Proposed>,
+    versions: BTreeMap<String, Option<String>>,
+    policies: Option<Policies>,
     ledger: Option<RunLedger>,
     unfinished: Option<Unfinished>,
     cloud: Option<(Timestamp, Duration)>,
@@ -95,6 +101,8 @@ impl Findings {
             known.lookup = self.lookup;
             known.listed = self.listed;
             known.proposed = self.proposed;
+            known.versions = self.versions;
+            known.policies = self.policies;
             known.unfinished = self.unfinished;
             known.ledger = self.ledger.or_else(|| known.ledger.take());
             known.cloud = self.cloud.or(known.cloud);
@@ -141,6 +149,8 @@ pub async fn poll<A: Api>(
         lookup: polls.lookup.as_ref().map(|l| (l.token.clone(), l.epoch, l.lookup.clone())),
         listed: polls.listed.clone(),
         proposed: polls.proposed.clone(),
+        versions: polls.versions.known(),
+        policies: polls.policies.clone(),
         ledger: outcome.as_ref().ok().cloned().flatten(),
         unfinished,
         cloud: reader.cloud,
@@ -163,7 +173,7 @@ pub(super) struct Reader<'a, A, C> {
     pub(super) api: &'a A,
     pub(super) ctx: &'a CallContext,
     account: &'a Account,
-    clock: &'a C,
+    pub(super) clock: &'a C,
     cloud: Option<(Timestamp, Duration)>,
     fleet: Option<Timestamp>,
     echoed: Option<Operation>,
@@ -184,6 +194,10 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
         if let Some(named) = wanted.firmware.as_ref().filter(|_| !(known && job_read)) {
             self.firmware(&wanted.product_key, named, polls).await?;
         }
+        if let Some(Ok(package)) = polls.firmware.clone() {
+            self.versions(&wanted.product_key, &wanted.named, &package, &mut polls.versions).await?;
+        }
+        self.survey(&wanted.product_key, wanted.survey, &mut polls.policies).await?;
         polls.jobs.retain(|id, _| wanted.jobs.iter().any(|w| w.id == *id));
         for job in &wanted.jobs {
             let known = polls.jobs.entry(job.id.clone()).or_default();

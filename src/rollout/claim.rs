@@ -118,6 +118,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_in_claims_and_clouds_never_changes_with_a_version() {
+        // Worked out apart: base 32 and hex of SHA-256 over the parts, each with its length before it.
+        let part = Part { uid: "u", run: 1, stage: "canary", attempt: 1, part: 1 };
+        assert_eq!(token(&part), "a65i3iowdmylqgar4twfd4ohmq");
+        assert_eq!(nonce(&token(&part), 1), "1321f6a85e4c8cde0ef0cabc84235aa3");
+        let names = ["dev-1".to_owned(), "dev-2".to_owned()];
+        let digest = "235f4a63ff8beb9d009079f86a425c99".to_owned();
+        assert_eq!(device_list(&names), Some(DeviceList { count: 2, digest }));
+    }
+
+    #[test]
     fn a_nonce_changes_with_the_epoch_only() {
         assert_eq!(nonce("t", 1), nonce("t", 1));
         assert_ne!(nonce("t", 1), nonce("t", 2));

@@ -22,6 +22,7 @@ pub mod names;
 pub mod observed;
 pub mod owner;
 pub mod percent;
+pub mod policies;
 pub mod preflight;
 pub mod retry;
 pub mod revision;

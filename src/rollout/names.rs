@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::api::FirmwareRollout;
 use crate::api::rollout::DevicesFrom;
-use crate::api::status::StageState;
+use crate::api::{FirmwareRollout, FirmwareRolloutSpec, FirmwareRolloutStatus, VERIFY};
 use crate::ota::id::MOST_LISTED;
+
+use super::stage;
 
 /// Longest device name, as `devices` takes it.
 const LONGEST: usize = 64;
@@ -17,22 +18,20 @@ pub fn wanted(rollout: &FirmwareRollout) -> Option<&DevicesFrom> {
     if steps.iter().all(|step| step.devices_from.is_none()) {
         return None;
     }
-    let status = rollout.status.as_ref()?;
-    let entry = |name: &str| status.stages.iter().find(|s| s.name == name);
-    let name = match &status.claim {
-        Some(claim) => claim.stage.as_str(),
-        None => {
-            let ahead =
-                |name: &str| entry(name).is_none_or(|s| !matches!(s.state, StageState::Passed | StageState::Skipped));
-            if rollout.spec.verify.is_some() && ahead(crate::api::VERIFY) {
-                return None;
-            }
-            let next = steps.iter().map(|step| step.name.as_str()).find(|name| ahead(name))?;
-            // One that runs has its devices.
-            Some(next).filter(|name| entry(name).is_none_or(|s| s.state == StageState::Pending))?
-        }
-    };
+    let name = stage::upcoming(&rollout.spec, rollout.status.as_ref()?)?;
     steps.iter().find(|step| step.name == name)?.devices_from.as_ref()
+}
+
+/// The devices that are named in the spec for the stage that comes next: a package that is only the difference to one
+/// version is for devices at that version.
+pub fn named<'a>(spec: &'a FirmwareRolloutSpec, status: &'a FirmwareRolloutStatus) -> &'a [String] {
+    let step = |name: &str| spec.gray.iter().flatten().find(|step| step.name == name)?.devices.as_deref();
+    let named = match stage::upcoming(spec, status) {
+        Some(VERIFY) => spec.verify.as_ref().map(|verify| verify.devices.as_slice()),
+        Some(name) => step(name),
+        None => None,
+    };
+    named.unwrap_or_default()
 }
 
 /// The names in a text, one a line, sorted.
@@ -91,7 +90,10 @@ mod tests {
         let key = |status: &Value| wanted(&rollout(status)).map(|from| from.config_map_key_ref.key.clone());
         let passed = |more: &[(&str, &str)]| key(&stages(&[&[("verify", "Passed")], more].concat()));
         assert_eq!(key(&json!({})), None);
+        assert_eq!(key(&stages(&[("verify", "Pending")])), None);
         assert_eq!(key(&stages(&[("verify", "Running")])), None);
+        let object = rollout(&stages(&[("verify", "Pending")]));
+        assert_eq!(named(&object.spec, object.status.as_ref().unwrap()), ["lab"]);
         assert_eq!(passed(&[]).as_deref(), Some("a"));
         assert_eq!(passed(&[("a", "Pending")]).as_deref(), Some("a"));
         assert_eq!(passed(&[("a", "Running")]), None);

@@ -19,6 +19,7 @@ use crate::ota::id::{FirmwareId, JobId};
 use crate::ota::job::{self, Job};
 use crate::ota::outcome::{CallError, Outcome};
 
+use super::policies::Policies;
 use super::revision;
 use crate::sabotage::{Bad, on};
 
@@ -59,6 +60,10 @@ pub struct Observed {
     pub rival: Option<String>,
     /// The device names that the next decision needs from elsewhere; none: not read.
     pub list: Option<NameList>,
+    /// Versions of devices, of the package's module; a device without one never reported any.
+    pub versions: BTreeMap<String, Option<String>>,
+    /// The live policies of the product; none: not read.
+    pub policies: Option<Policies>,
 }
 
 /// Device names that a step takes from elsewhere.

@@ -259,6 +259,19 @@ pub fn next<'a>(plan: &'a [Stage], stages: &[StageStatus]) -> Option<&'a Stage> 
     plan.get(first)
 }
 
+/// The stage that is claimed, or that comes next and has no job yet; by name, because that needs no plan.
+pub fn upcoming<'a>(spec: &'a FirmwareRolloutSpec, status: &'a FirmwareRolloutStatus) -> Option<&'a str> {
+    if let Some(claim) = &status.claim {
+        return Some(&claim.stage);
+    }
+    let gray = spec.gray.iter().flatten().map(|step| step.name.as_str());
+    let names: Vec<_> = spec.verify.iter().map(|_| VERIFY).chain(gray).chain(spec.full.iter().map(|_| FULL)).collect();
+    let entry = |name: &str| status.stages.iter().find(|s| s.name == name);
+    let over = |name: &&str| entry(name).is_some_and(|s| ended(s.state));
+    let next = names.get(names.iter().rposition(over).map_or(0, |last| last + 1))?;
+    entry(next).is_none_or(|s| s.state == StageState::Pending).then_some(*next)
+}
+
 /// Whether a job was made with a schedule: its tasks wait for their time, and a cancel has to name them apart.
 pub fn is_scheduled(status: Option<&FirmwareRolloutStatus>, job: &JobId) -> bool {
     let mut jobs = status.iter().flat_map(|s| &s.stages).flat_map(|s| &s.jobs);

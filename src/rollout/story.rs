@@ -98,6 +98,8 @@ pub fn tell(status: &mut FirmwareRolloutStatus, situation: &Situation, generatio
 
 /// Condition: new firmware waits for the run under way to end.
 pub const QUEUED: &str = "Queued";
+/// Condition: a younger policy takes the rollout's its devices.
+pub const SHADOWED: &str = "Shadowed";
 /// Condition: edits of what has started are not applied.
 pub const EDITS_IGNORED: &str = "EditsIgnored";
 

@@ -12,7 +12,7 @@ use crate::ota::id::{FirmwareId, JobId};
 use super::command::Command;
 use super::course::{self, Course};
 use super::observed::{Ticket, basis};
-use super::{effective, retry, revision, stage};
+use super::{effective, names, retry, revision, stage};
 use crate::sabotage::{Bad, on};
 
 /// What to read.
@@ -35,7 +35,25 @@ pub struct Wanted {
     pub audit: Option<Audit>,
     /// The job that a person wants adopted.
     pub proposed: Option<JobId>,
+    /// Devices whose versions have to be known, if the package is only the difference to one.
+    pub named: Vec<String>,
+    /// The policies of the product, whoever made them. They come along with other reads.
+    pub survey: Option<Survey>,
 }
+
+/// A reading of a product's policies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Survey {
+    /// Least time between two.
+    pub every: Duration,
+    /// The next create waits for it; else it only tells people something.
+    pub needed: bool,
+}
+
+/// While a policy of ours stands, others are looked for so often: it takes a list for each package of the product.
+const SURVEY: Duration = Duration::from_secs(3_600);
+/// Before a policy for a group is made.
+const SURVEY_BEFORE: Duration = Duration::from_secs(60);
 
 /// A listing of a package's jobs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -176,6 +194,17 @@ pub fn wanted(rollout: &FirmwareRollout, ticket: Ticket) -> Wanted {
         wanted.unfinished = retrying.map(retry::retried_jobs).unwrap_or_default();
     }
     wanted.proposed = Command::Adopt.fresh(rollout, status).map(JobId::new);
+    let for_group = rollout.spec.full.as_ref().and_then(|f| f.dynamic.as_ref()).is_some_and(|d| d.group.is_some());
+    wanted.survey = if completed && status.stages.iter().any(stage::stands) {
+        Some(Survey { every: SURVEY, needed: false })
+    } else if for_group && !cancelling && stage::upcoming(&rollout.spec, status) == Some(FULL) {
+        Some(Survey { every: SURVEY_BEFORE, needed: true })
+    } else {
+        None
+    };
+    if !cancelling {
+        wanted.named = names::named(&rollout.spec, status).to_vec();
+    }
     let left = || {
         let plan = course::plan(&stage::plan(&rollout.spec).into(), course, status);
         !stage::reverted(status) && stage::next(&plan, &status.stages).is_some()

@@ -1,5 +1,9 @@
 //! The two resources before a real API server: what it serves, takes and refuses.
 
+use std::collections::BTreeSet;
+
+use fota::api::{FirmwareRollout, OTAAccount};
+use kube::CustomResourceExt as _;
 use serde_json::{Value, json};
 
 use crate::harness::root;
@@ -231,6 +235,18 @@ fn bad_manifests_are_refused_with_the_field_and_what_to_write() {
             "spec",
             "reach devices outside of it",
         ),
+        (json!({"full": {}}), "spec.full", "exactly one of static"),
+        (json!({"full": {"static": {}, "dynamic": {}}}), "spec.full", "exactly one of static"),
+        (
+            json!({"gray": [{"name": "a", "group": {"id": "g"}}], "full": {"dynamic": {"group": {"id": "g"}}}}),
+            "spec",
+            "may then name devices only",
+        ),
+        (
+            json!({"sourceVersions": null, "anySourceVersion": true, "full": {"dynamic": {}}}),
+            "spec",
+            "full.dynamic needs sourceVersions",
+        ),
         (json!({"full": {"static": {"schedule": {}}}}), "spec.full.static.schedule.start", "Required"),
         (
             json!({"full": {"static": {"schedule": {"start": "2027-01-01T00:00:00Z", "finish": "2027-01-01T00:59:59Z"}}}}),
@@ -264,9 +280,11 @@ fn bad_manifests_are_refused_with_the_field_and_what_to_write() {
         (json!({"accountRef": {"name": "../../other/otaaccounts/prod"}}), "spec.accountRef.name", "name of an object"),
         (json!({"accountRef": {"name": "prod", "namespace": "other"}}), "spec.accountRef.namespace", "unknown field"),
     ];
+    let mut unbroken = rules();
     for (changes, field, says) in cases {
         let complaint = applied(&namespace, &rollout(&changes)).expect_err(&changes.to_string());
         assert!(complaint.contains(field) && complaint.contains(says), "{changes}\n{complaint}");
+        unbroken.retain(|message| !complaint.contains(message));
     }
     let keys = json!({"secretRef": {"name": "keys"}});
     for (spec, field, says) in [
@@ -285,6 +303,11 @@ fn bad_manifests_are_refused_with_the_field_and_what_to_write() {
         ),
         (json!({"region": "cn-shanghai", "credentials": keys, "listLag": "1"}), "spec.listLag", "no days"),
         (json!({"region": "cn-shanghai", "credentials": keys, "signature": "v3"}), "spec.signature", "V3"),
+        (
+            json!({"region": "cn-shanghai", "credentials": keys, "quotaGroup": "Prod Shanghai"}),
+            "spec.quotaGroup",
+            "lower-case letters, digits and '-'",
+        ),
         (json!({"region": "cn-shanghai", "credentials": {}}), "spec.credentials", "exactly one of secretRef"),
         (
             json!({"region": "cn-shanghai", "credentials": {"secretRef": {"name": "keys"}, "operator": {}}}),
@@ -299,7 +322,32 @@ fn bad_manifests_are_refused_with_the_field_and_what_to_write() {
     ] {
         let complaint = applied(&namespace, &account(&spec)).expect_err(&spec.to_string());
         assert!(complaint.contains(field) && complaint.contains(says), "{spec}\n{complaint}");
+        unbroken.retain(|message| !complaint.contains(message));
     }
+    assert_eq!(unbroken, BTreeSet::new(), "rules that no manifest here breaks: without them no test would fail");
+}
+
+/// The messages of all CEL rules, but for those about changes, which have a test of their own.
+fn rules() -> BTreeSet<String> {
+    fn collect(schema: &Value, messages: &mut BTreeSet<String>) {
+        for (name, value) in schema.as_object().into_iter().flatten() {
+            if name == "x-kubernetes-validations" {
+                let rules = value.as_array().unwrap().iter();
+                let lasting = rules.filter(|rule| !rule["rule"].as_str().unwrap().contains("oldSelf"));
+                messages.extend(lasting.map(|rule| rule["message"].as_str().unwrap().to_owned()));
+            }
+            collect(value, messages);
+        }
+        for value in schema.as_array().into_iter().flatten() {
+            collect(value, messages);
+        }
+    }
+    let mut messages = BTreeSet::new();
+    for crd in [FirmwareRollout::crd(), OTAAccount::crd()] {
+        collect(&serde_json::to_value(crd).unwrap(), &mut messages);
+    }
+    assert!(messages.len() > 20, "{messages:?}");
+    messages
 }
 
 #[test]

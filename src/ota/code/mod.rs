@@ -95,6 +95,8 @@ pub const INVALID_API_NOT_FOUND: &str = "InvalidApi.NotFound";
 pub const FORBIDDEN_RAM: &str = "Forbidden.RAM";
 /// The RAM policy does not allow the action; from the product (8.2, section 11).
 pub const RAM_ACTION_PERMISSION_DENY: &str = "iot.common.RamActionPermissionDeny";
+/// There is no such device. A code of the device operations, which the OTA documents do not list (6.8a).
+pub const NOT_EXISTED_DEVICE: &str = "iot.device.NotExistedDevice";
 
 /// Ours: the request never left this machine.
 pub const NOT_SENT: &str = "NotSent";

@@ -129,6 +129,7 @@ pub fn decide(rollout: &FirmwareRollout, observed: &Observed, now: Timestamp) ->
     let because = situation.because.clone();
     tell(&mut draft.status, &situation, rollout.metadata.generation, now);
     draft.tell_of_edits();
+    draft.tell_of_shadow();
     Step { act, status: draft.status, because }
 }
 

@@ -2,6 +2,7 @@
 //! one is watched, how it ends, and what becomes of one whose firmware was replaced. How its claim is made never comes in.
 
 use super::*;
+use crate::rollout::policies;
 
 impl<'a> Draft<'a> {
     /// The stage whose policy stands. Its failures are judged for as long as it does.
@@ -22,6 +23,31 @@ impl<'a> Draft<'a> {
             "the policy stands: devices that match are given the firmware, now and later",
         );
         (Act::Wait, told.until(self.until(index)))
+    }
+
+    /// Tells of a younger policy that takes ours its devices, whoever made it.
+    pub(super) fn tell_of_shadow(&mut self) {
+        let ours = self.status.stages.iter().find(|s| stage::stands(s)).and_then(|s| s.jobs.last());
+        let told = match (ours, &self.observed.policies) {
+            // Not read yet: what was told stays.
+            (Some(_), None) => return,
+            (Some(job), Some(policies)) => {
+                let made = job.view.as_ref().and_then(|v| v.utc_create).or(job.utc_create).map(|at| at.0);
+                let pinned = self.status.firmware.as_ref();
+                let module = policies::module(pinned.and_then(|f| f.module.as_deref()));
+                let version = pinned.map_or("", |f| f.version.as_str());
+                made.and_then(|made| policies.shadow(&JobId::new(job.id.clone()), made, version, module)).map(|policy| {
+                    format!(
+                        "policy {} of version {} is younger than this rollout's: devices that both cover are given that \
+                         version",
+                        policy.id, policy.version
+                    )
+                })
+            }
+            (None, _) => None,
+        };
+        let generation = self.rollout.metadata.generation;
+        story::remark(&mut self.status, story::SHADOWED, "YoungerPolicy", told, generation, self.now);
     }
 
     /// When the policy of a stage is to end.

@@ -133,6 +133,12 @@ impl<'a> Draft<'a> {
         if let Some((reason, because)) = preflight::obstacle(&self.sources(), next, &account, &firmware) {
             return Ok(stall(reason, because));
         }
+        if let Some(decision) = self.off_version(next, index, &firmware) {
+            return Ok(decision);
+        }
+        if let Some(decision) = self.unequal(next) {
+            return Ok(decision);
+        }
         let (next, share) = match self.taken(next, index)? {
             Taken::Nothing(decision) => return Ok(decision),
             Taken::Retried(stage, part) => (*stage, Share { part, percent: None }),
@@ -182,6 +188,47 @@ impl<'a> Draft<'a> {
             return Ok(decision);
         }
         Ok(self.claim(&next, index, &firmware, &account, share))
+    }
+
+    /// What speaks against a package that is only the difference to one version: devices that are named and at another.
+    fn off_version(&self, next: &Stage, index: usize, firmware: &Firmware) -> Option<Decision> {
+        let source = firmware.src_version.as_ref().filter(|_| firmware.differential)?;
+        // Another attempt names those that are left, and the cloud knows them.
+        self.status.stages.get(index).filter(|s| s.attempt == 1)?;
+        let (name, versions) = (&next.name, &self.observed.versions);
+        let devices = &next.target.devices;
+        if devices.iter().any(|device| !versions.contains_key(device)) {
+            let because = format!("the versions of the devices of stage {name} are being read");
+            return Some(self.unread("ReadingDevices", because));
+        }
+        let fits = |version: &Option<String>| version.as_ref().is_some_and(|v| v == source || *v == firmware.version);
+        let (device, version) = devices.iter().filter_map(|d| versions.get_key_value(d)).find(|(_, v)| !fits(v))?;
+        let at =
+            version.as_ref().map_or_else(|| "at no version that it told".to_owned(), |v| format!("at version {v}"));
+        let because = format!(
+            "device {device} of stage {name} is {at}, and package {} holds only the difference to version {source}: take \
+             it out of spec.{}, or bring it to {source} first",
+            firmware.id,
+            edits::field(name, Some(next), Edit::Targets)
+        );
+        Some(stall("SourceVersionMismatch", because))
+    }
+
+    /// What speaks against a policy for a group: one that it has already, with other settings.
+    fn unequal(&self, next: &Stage) -> Option<Decision> {
+        next.target.policy.as_ref()?;
+        let group = next.target.group.as_ref()?;
+        let Some(policies) = &self.observed.policies else {
+            return Some(self.unread("ReadingPolicies", format!("the policies of group {group} are being read")));
+        };
+        let other = policies.unequal(group, &next.delivery)?;
+        let (overwrite, several) = (if other.overwrites { "Pending" } else { "Never" }, other.multi_module);
+        let because = format!(
+            "group {group} has policy {} already, and the cloud takes another one only with the same settings: write \
+             overwrite: {overwrite} and multiModule: {several} in full.delivery, or cancel that policy",
+            other.id
+        );
+        Some(stall("GroupPolicyDiffers", because))
     }
 
     /// The device names that a step takes from elsewhere.
