@@ -297,7 +297,25 @@ mod tests {
     fn a_good_quiet_step_passes() {
         let s = settings(Gate::default());
         let judged = judge(&input(&s, good(100)));
+        assert_eq!(status(&input(&s, good(100)), &judged).result, GateResult::Pass);
         assert_eq!((judged.sample, judged.soak, judged.missing), (Verdict::Pass, Verdict::Pass, vec![]));
+    }
+
+    #[test]
+    fn everything_that_is_missing_is_told_at_once() {
+        let s = settings(Gate { mature_after: Span::parse("1h").ok(), ..Gate::default() });
+        let counts = Ledger { at_target: 10, notified: 90, ..Ledger::default() };
+        let young = GateInput { counts, soaking_since: None, ..input(&s, counts) };
+        let judged = judge(&young);
+        let told = ["80 %", "enough devices", "1h", "soak"];
+        assert_eq!(judged.missing.len(), told.len(), "{:?}", judged.missing);
+        for what in told {
+            assert!(judged.missing.iter().any(|missing| missing.contains(what)), "{what} in {:?}", judged.missing);
+        }
+        assert_eq!(status(&young, &judged).result, GateResult::Hold);
+        let failing = GateInput { counts: Ledger { failed: 100, ..Ledger::default() }, ..input(&s, counts) };
+        let failing = GateInput { now: at(4_000), ..failing };
+        assert_eq!(status(&failing, &judge(&failing)).result, GateResult::Fail);
     }
 
     #[test]
