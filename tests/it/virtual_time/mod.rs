@@ -12,6 +12,7 @@ mod external;
 mod good;
 mod guards;
 mod habits;
+mod kinds;
 mod lists;
 mod lost;
 mod mapping;
