@@ -36,6 +36,9 @@ use super::{Percent, Span, Time};
     validation = Rule::new("has(self.sourceVersions) != (has(self.anySourceVersion) && self.anySourceVersion)")
         .message("give exactly one of sourceVersions (the versions to upgrade from) and anySourceVersion: true (which \
                   would also take newer devices back to this version)"),
+    validation = Rule::new("!has(self.sourceVersions) || !has(self.firmware.version) || !(self.firmware.version in self.sourceVersions)")
+        .message("sourceVersions has firmware.version in it, and devices at that version have the firmware already: take it \
+                  out"),
     validation = Rule::new("has(self.verify) || has(self.gray) || has(self.full)")
         .message("give at least one of verify, gray and full"),
     validation = Rule::new("!has(self.full) || !has(self.full.static) || !has(self.full.static.group) || !has(self.gray) || \

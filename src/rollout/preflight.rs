@@ -27,7 +27,7 @@ pub type Obstacle = (&'static str, String);
 
 /// The first obstacle, if any. `sources` are the run's source versions; none: any.
 pub fn obstacle(sources: &[String], stage: &Stage, account: &Account, firmware: &Firmware) -> Option<Obstacle> {
-    let checks = [edition, differential, mqtt, multi_module, dynamic_group];
+    let checks = [edition, destination, differential, mqtt, multi_module, dynamic_group];
     checks.iter().find_map(|check| check(sources, stage, account, firmware))
 }
 
@@ -49,6 +49,18 @@ fn edition(sources: &[String], stage: &Stage, account: &Account, _: &Firmware) -
         );
     }
     None
+}
+
+/// The versions that are upgraded from and the one that is brought differ (ota-api: section 8.2, `SrcDestVersionMatched`).
+fn destination(sources: &[String], stage: &Stage, _: &Account, firmware: &Firmware) -> Option<Obstacle> {
+    (takes_sources(stage) && sources.contains(&firmware.version)).then(|| {
+        let because = format!(
+            "package {} brings version {}, which sourceVersions has as well, and devices at that version have it already: \
+             take it out",
+            firmware.id, firmware.version
+        );
+        ("SourceVersionMismatch", because)
+    })
 }
 
 /// A differential package is for devices of one version (ota-api: section 3).
@@ -181,6 +193,14 @@ mod tests {
             assert_eq!(obstacles(&changes, &legacy, &package()), of(stages, "EditionRefuses"), "{changes}");
             assert_eq!(obstacles(&changes, &account(), &package()), [], "{changes}");
         }
+    }
+
+    #[test]
+    fn a_version_is_not_upgraded_to_itself() {
+        let package = Firmware { version: "1".into(), ..package() };
+        let expected = of(&["share", "full"], "SourceVersionMismatch");
+        assert_eq!(obstacles(&json!({}), &account(), &package), expected);
+        assert_eq!(obstacles(&json!({"sourceVersions": ["0"]}), &account(), &package), []);
     }
 
     #[test]
