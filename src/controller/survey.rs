@@ -55,8 +55,11 @@ impl<A: Api, C: Fn() -> Moment + Send> Reader<'_, A, C> {
         }
         versions.known.retain(|name, _| named.contains(name));
         let fits = |version: &Option<String>| version.is_some() && *version == package.src_version;
-        let asked: Vec<_> = named.iter().filter(|name| !versions.known.get(*name).is_some_and(fits)).collect();
-        for name in asked.into_iter().take(DEVICES_AT_ONCE) {
+        // Those that nobody knows come first: who waits for them waits for all.
+        let unknown = named.iter().filter(|name| !versions.known.contains_key(*name));
+        let off = named.iter().filter(|name| versions.known.get(*name).is_some_and(|version| !fits(version)));
+        let asked: Vec<_> = unknown.chain(off).take(DEVICES_AT_ONCE).collect();
+        for name in asked {
             let version = self.version(product, &DeviceName::new(name.clone()), package).await?;
             versions.known.insert(name.clone(), version);
         }

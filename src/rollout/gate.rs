@@ -359,7 +359,8 @@ mod tests {
         assert!(stuck(least(10), Ledger { at_target: 9, ..busy }).is_some());
         assert_eq!(stuck(least(10), Ledger { at_target: 10, ..busy }), None);
         // One that may still come is waited for.
-        for open in [Ledger { queued: 1, ..busy }, Ledger { notified: 1, ..busy }, Ledger { silent: 1, ..busy }] {
+        let one = Ledger { queued: 1, ..busy };
+        for open in [one, Ledger { notified: 1, ..busy }, Ledger { silent: 1, ..busy }, Ledger { notified: 1, ..one }] {
             assert_eq!(stuck(Gate::default(), open), None);
         }
         assert_eq!(stuck(Gate::default(), Ledger::default()), None, "its tasks may yet appear");
@@ -404,6 +405,25 @@ mod tests {
         assert!(because.contains("6 of at most 100"));
         early.settled = false;
         assert!(matches!(judge(&early).sample, Verdict::Hold { .. }), "counts that may be wrong prove nothing");
+    }
+
+    #[test]
+    fn a_failure_is_certain_only_if_everybody_who_is_left_cannot_outweigh_it() {
+        let s = settings(Gate::default());
+        let certain =
+            |queued| certain_failure(&input(&s, Ledger { failed: 5, notified: 55, queued, ..Ledger::default() }));
+        assert_eq!(certain(40), Verdict::Pass, "5 of 100 is the limit");
+        assert!(matches!(certain(39), Verdict::Fail { .. }));
+    }
+
+    #[test]
+    fn pushing_takes_as_many_minutes_as_the_rate_says() {
+        let s = settings(Gate::default());
+        let pushed = |total, second| paced(&GateInput { now: at(second), ..input(&s, good(total)) }) == Verdict::Pass;
+        for (total, seconds) in [(1, 60), (999, 60), (1_000, 60), (1_001, 120), (2_000, 120), (10_000, 600)] {
+            assert!(pushed(total, seconds) && !pushed(total, seconds - 1), "{total}");
+        }
+        assert!(pushed(0, 0), "nobody to push to");
     }
 
     #[test]

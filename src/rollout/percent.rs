@@ -154,6 +154,16 @@ mod tests {
     }
 
     #[test]
+    fn devices_beyond_a_declared_share_are_told_and_the_share_itself_is_not() {
+        let job = |sent, total| GrayJob { sent, total, never_pushed: 0, succeeded: 0, succeeded_before: 0 };
+        // A tenth were 100 of 1,000; then some were named.
+        let named = |more| [job(Some(percent("10")), 100), job(None, more)];
+        let over = |more| overshoot(percent("20.05"), &named(more));
+        assert_eq!([0, 99, 100, 101, 130].map(over), [None, None, None, Some(1), Some(30)], "200.5 of 1,000");
+        assert_eq!(overshoot(percent("20.05"), &[job(None, 130)]), None, "of how many is not known");
+    }
+
+    #[test]
     fn leftovers_that_were_never_pushed_are_planned_again() {
         let job =
             GrayJob { sent: Some(percent("10")), total: 1_000, never_pushed: 300, succeeded: 700, succeeded_before: 0 };

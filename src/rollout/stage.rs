@@ -344,6 +344,112 @@ mod tests {
     }
 
     #[test]
+    fn a_plan_has_each_stage_with_its_targets_and_what_they_are_known_by() {
+        let spec: FirmwareRolloutSpec = serde_json::from_value(serde_json::json!({
+            "accountRef": {"name": "a"}, "productKey": "p", "firmware": {"id": "f"}, "sourceVersions": ["1"],
+            "delivery": {"maximumPerMinute": 30, "confirm": true},
+            "verify": {"devices": ["lab"]},
+            "gray": [
+                {"name": "some", "percent": 5},
+                {"name": "named", "devices": ["a", "b"], "delivery": {"maximumPerMinute": 60}},
+                {"name": "listed", "devicesFrom": {"configMapKeyRef": {"name": "m", "key": "k"}}},
+                {"name": "group", "group": {"id": "g"}},
+            ],
+            "full": {"dynamic": {"group": {"id": "h"}}},
+        }))
+        .unwrap();
+        let plan = plan(&spec);
+        let of = |name: &str| plan.iter().find(|s| s.name == name).unwrap();
+        let kinds: Vec<_> = plan.iter().map(|s| (s.name.as_str(), s.target.kind)).collect();
+        use StageKind::*;
+        let expected =
+            [("verify", Verify), ("some", Percent), ("named", Devices), ("listed", Devices), ("group", Group)];
+        assert_eq!(kinds[..5], expected);
+        assert_eq!(kinds[5], ("full", Dynamic));
+        assert_eq!((of("verify").target.devices.len(), of("named").target.devices.join(" ")), (1, "a b".to_owned()));
+        assert_eq!(of("some").target.percent, Some(crate::api::Percent::whole(5)));
+        assert_eq!(of("listed").target.devices_from.as_ref().unwrap().config_map_key_ref.key, "k");
+        assert_eq!((of("group").target.group.as_deref(), of("full").target.group.as_deref()), (Some("g"), Some("h")));
+        assert!(of("full").target.policy.is_some());
+        assert_eq!((of("some").settings.maximum_per_minute, of("named").settings.maximum_per_minute), (30, 60));
+        assert_eq!((of("verify").delivery.confirm, of("named").delivery.confirm), (None, Some(true)));
+        for stage in &plan {
+            assert_eq!(stage.settings.targets, Some(edits::targets(&stage.target)), "{}", stage.name);
+            assert!(stage.settings.delivery.is_some(), "{}", stage.name);
+        }
+        let targets: BTreeSet<_> = plan.iter().map(|s| s.settings.targets.clone()).collect();
+        assert_eq!(targets.len(), plan.len());
+    }
+
+    #[test]
+    fn what_is_told_to_people_is_no_difference() {
+        let broken = status(&[entry("a", StageState::Running)]);
+        let told = change(broken.clone(), |s| {
+            s.observed_generation = Some(2);
+            let condition = serde_json::json!({
+                "type": "Stalled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z",
+                "reason": "StatusInvalid", "message": "why",
+            });
+            s.conditions = vec![serde_json::from_value(condition).unwrap()];
+        });
+        assert!(told_alike(&broken, &told) && told_alike(&told, &broken));
+        assert!(!told_alike(&broken, &change(told, |s| s.run = 2)));
+    }
+
+    #[test]
+    fn the_next_stage_stands_behind_the_last_one_that_has_ended() {
+        use StageState::{Passed, Pending, Running, Skipped};
+        let spec: FirmwareRolloutSpec = serde_json::from_value(serde_json::json!({
+            "accountRef": {"name": "a"}, "productKey": "p", "firmware": {"id": "f"}, "sourceVersions": ["1"],
+            "verify": {"devices": ["lab"]}, "gray": [{"name": "a", "percent": 5}, {"name": "b", "percent": 9}],
+            "full": {"static": {}},
+        }))
+        .unwrap();
+        let plan = plan(&spec);
+        for (stages, follows, ahead) in [
+            (&[][..], Some("verify"), Some("verify")),
+            (&[("verify", Skipped)], Some("a"), Some("a")),
+            (&[("verify", Passed), ("a", Pending)], Some("a"), Some("a")),
+            (&[("verify", Passed), ("a", Running)], Some("a"), None),
+            (&[("verify", Passed), ("b", Passed)], Some("full"), Some("full")),
+            (&[("full", Passed)], None, None),
+        ] {
+            let stages: Vec<_> = stages.iter().map(|(name, state)| entry(name, *state)).collect();
+            assert_eq!(next(&plan, &stages).map(|s| s.name.as_str()), follows, "{stages:?}");
+            assert_eq!(upcoming(&spec, &status(&stages)), ahead, "{stages:?}");
+        }
+        assert_eq!(upcoming(&spec, &claimed("b")), Some("b"));
+    }
+
+    #[test]
+    fn a_job_is_over_when_the_cloud_said_so_or_knows_it_no_more() {
+        let job = |changes: serde_json::Value| {
+            let mut job = serde_json::json!({"id": "j", "attempt": 1, "part": 1, "token": "t"});
+            job.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+            serde_json::from_value::<JobStatus>(job).unwrap()
+        };
+        let view = |status: &str| serde_json::json!({"view": {"jobStatus": status, "jobType": "", "selectionType": "", "targetSelection": ""}});
+        assert!(is_over(&job(view("CANCELED"))) && is_over(&job(view("COMPLETED"))));
+        assert!(is_over(&job(serde_json::json!({"gone": true}))));
+        assert!(!is_over(&job(view("IN_PROGRESS"))) && !is_over(&job(serde_json::json!({}))));
+        let mut scheduled = view("PLANNED");
+        scheduled["view"]["utcScheduleTime"] = serde_json::json!("2026-01-01T00:00:00Z");
+        scheduled["id"] = serde_json::json!("s");
+        let mut both = entry("full", StageState::Running);
+        both.jobs = vec![job(view("PLANNED")), job(scheduled)];
+        let status = status(&[both]);
+        let named = |id: &str| is_scheduled(Some(&status), &JobId::new(id));
+        assert!(named("s") && !named("j") && !named("x") && !is_scheduled(None, &JobId::new("s")));
+    }
+
+    #[test]
+    fn a_policy_stands_while_its_stage_runs() {
+        let of = |kind, state| stands(&StageStatus { kind, ..entry("full", state) });
+        assert!(of(StageKind::Dynamic, StageState::Running));
+        assert!(!of(StageKind::Dynamic, StageState::Passed) && !of(StageKind::Full, StageState::Running));
+    }
+
+    #[test]
     fn every_write_is_held_against_the_table() {
         use StageState::*;
         let none = FirmwareRolloutStatus::default();
@@ -364,6 +470,7 @@ mod tests {
         });
         let two = status(&[with_job(entry("a", Running), "t"), with_job(entry("b", Soaking), "u")]);
         let part = change(claimed.clone(), |s| s.stages[0].jobs = ran.stages[0].jobs.clone());
+        let next_run = change(claimed.clone(), |s| (s.run, s.claim.as_mut().unwrap().run) = (2, 2));
         // From, to, and what is wrong with it.
         for (old, new, wrong) in [
             (&none, &pending, None),
@@ -380,9 +487,15 @@ mod tests {
             (&pending, &sent, Some("before it was written")),
             (&pending, &epoch(2), Some("does not follow")),
             (&claimed, &epoch(2), Some("changed")),
+            (&status(&[StageStatus { epoch: 1, ..entry("a", Pending) }]), &epoch(2), None),
+            (&status(&[StageStatus { epoch: 1, ..entry("a", Pending) }]), &claimed, Some("does not follow")),
+            // Another run counts from 1 again.
+            (&status(&[StageStatus { epoch: 3, ..entry("a", Passed) }]), &next_run, None),
             (&pending, &part, Some("has job t already")),
             (&claimed, &change(claimed.clone(), |s| s.claim.as_mut().unwrap().part = 2), Some("changed")),
             (&none, &change(claimed.clone(), |s| s.claim.as_mut().unwrap().attempt = 2), Some("its stage is in")),
+            (&none, &change(claimed.clone(), |s| s.claim.as_mut().unwrap().part = 0), Some("no part")),
+            (&none, &epoch(0), Some("no epoch")),
             (&none, &change(claimed.clone(), |s| s.claim = None), Some("called claimed")),
             (&none, &change(claimed.clone(), |s| s.stages.clear()), Some("called claimed")),
             (&ran, &passed, None),

@@ -85,3 +85,18 @@ fn two_rollouts_of_one_product_take_turns() {
     assert_eq!(firmware, sorted, "no job of the second before the first had ended");
     assert_eq!(scene.ledger("fw-5").at_target, 303, "every device, the three of the laboratory included");
 }
+
+#[test]
+fn an_account_that_signs_v3_goes_the_same_way() {
+    let mut scene = Scene::new("v3", &Devices { count: 100, online: 1.0, failure_rate: 0.0 });
+    scene.kubectl(&["patch", "otaaccount", "cloud", "--type=merge", "-p", r#"{"spec":{"signature":"V3"}}"#]);
+    scene.start_operator();
+    scene.apply(&Scene::rollout("third", &json!({})));
+    scene.until_phase("third", "Completed");
+    scene.assert_created_once(4);
+    let signed = scene.cloud.with(|cloud, _| {
+        let creates = cloud.calls().iter().filter(|c| c.operation.starts_with("CreateOTA"));
+        creates.map(|c| c.params.contains_key("SignatureMethod")).collect::<Vec<_>>()
+    });
+    assert_eq!(signed, [false; 4], "V1 would name its method among the parameters");
+}

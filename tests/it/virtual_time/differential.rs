@@ -19,6 +19,7 @@ products:
 - productKey: {PRODUCT}
   groups:
   - {{prefix: dev-, count: 60, version: "1.0", modules: {{mcu: "1.0"}}, minutes: [2, 6]}}
+  - {{prefix: old-, count: 90, version: "0.9", modules: {{mcu: "0.9"}}}}
   - {{names: [lab-1], version: "1.0", modules: {{mcu: "1.0"}}}}
   - {{names: [lab-2], version: "0.9", modules: {{mcu: "0.9"}}}}
 firmware:
@@ -76,6 +77,17 @@ fn a_device_at_another_version_is_told_and_the_stage_goes_on_when_it_is_mended()
             run.expect_completed();
         }
     }
+}
+
+#[test]
+fn more_devices_at_another_version_than_are_read_at_once_are_told() {
+    let mut run = run("default", "lab-1", "dev-07");
+    run.state().edit(|r| {
+        let step = r.spec.gray.as_mut().unwrap().first_mut().unwrap();
+        step.devices = Some((0..90).map(|n| format!("old-{n:02}")).collect());
+    });
+    run.until("told", 300, |state| stalled(&state.status()).is_some());
+    assert_eq!(stalled(&run.status()).unwrap().0, "SourceVersionMismatch");
 }
 
 #[test]
