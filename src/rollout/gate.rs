@@ -431,6 +431,8 @@ mod tests {
         let s = settings(Gate { min_decided: Some(150), ..Gate::default() });
         let Verdict::Stuck { because } = judge(&input(&s, good(100))).sample else { panic!("must be stuck") };
         assert!(because.contains("minDecided is 150") && because.contains("100 devices"));
+        let all = settings(Gate { min_decided: Some(100), ..Gate::default() });
+        assert_eq!(judge(&input(&all, good(100))).sample, Verdict::Pass, "all of them will do");
         assert!(matches!(
             judge(&input(&s, Ledger { queued: 100, at_target: 60, ..Ledger::default() })).sample,
             Verdict::Hold { .. }

@@ -513,9 +513,11 @@ impl Checker {
             .into_iter()
             .find_map(|kind| condition::find(&status.conditions, kind).filter(|c| c.status == "True"));
         let Some(standing) = standing else { return };
+        // An object of the same name was deleted: its verification was cancelled, or goes on with a device in progress.
+        let remade = self.parts.values().any(|part| part.uid != uid && part.kind == Some(StageKind::Verify));
         let expected = match standing.reason.as_str() {
             // A verification that is cancelled with its run has failed, and its package stays so.
-            "VerifyFailed" => self.failing || self.aborted || status.run > 1 || !self.meddled.is_empty(),
+            "VerifyFailed" => self.failing || self.aborted || status.run > 1 || !self.meddled.is_empty() || remade,
             "GateFailed" => self.failing || self.aborted || !self.meddled.is_empty(),
             "Aborted" => self.aborted,
             // Nothing of the stage is left to decide upon, and a person has not said more.
@@ -523,7 +525,7 @@ impl Checker {
                 !self.meddled.is_empty()
                     || status.stages.iter().flat_map(|s| &s.jobs).any(|job| job.counts.is_some_and(|c| c.conflict > 0))
             }
-            "VerifyingElsewhere" => !self.meddled.is_empty(),
+            "VerifyingElsewhere" => !self.meddled.is_empty() || remade,
             // A stage's later parts would be other jobs than its first ones.
             "EditedMeanwhile" => self.edited,
             "ExternalChange" => !self.meddled.is_empty(),
