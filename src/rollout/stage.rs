@@ -443,6 +443,13 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_went_back_is_complete_without_stages() {
+        let of = |phase, stages: &[StageStatus]| reverted(&FirmwareRolloutStatus { phase, ..status(stages) });
+        assert!(of(Some(Phase::Completed), &[]));
+        assert!(!of(Some(Phase::Completed), &[entry("a", StageState::Passed)]) && !of(Some(Phase::Pending), &[]));
+    }
+
+    #[test]
     fn a_policy_stands_while_its_stage_runs() {
         let of = |kind, state| stands(&StageStatus { kind, ..entry("full", state) });
         assert!(of(StageKind::Dynamic, StageState::Running));
