@@ -214,7 +214,9 @@ impl Schedule {
             s.claim.is_none() && condition::find(&s.conditions, "Ready").is_some_and(|c| c.status == "True")
         });
         let claimed = status.is_some_and(|s| s.claim.is_some());
-        let over = object.is_none() || ready;
+        // What is being deleted is not over before it is gone, whatever its status still says.
+        let deleting = object.as_ref().is_some_and(|o| o.metadata.deletion_timestamp.is_some());
+        let over = object.is_none() || (ready && !deleting);
         // A policy is looked after for as long as it stands.
         let stands = status.is_some_and(|s| s.stages.iter().any(fota::rollout::stage::stands));
         let rest = match (over && !stands, claimed) {
