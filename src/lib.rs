@@ -10,3 +10,4 @@ pub mod ota;
 pub mod rollout;
 pub mod sabotage;
 pub mod telemetry;
+pub mod termination;

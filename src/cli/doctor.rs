@@ -4,10 +4,10 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::doctor::{Order, run};
 use crate::ota::{DeviceName, FirmwareId};
+use crate::termination::Termination;
 
 use super::connect::{Connect, client};
 use super::{Logs, length};
@@ -82,7 +82,8 @@ pub(super) async fn examine(given: Doctor) -> Result<ExitCode, String> {
         // To stderr: stdout is the report's.
         let _ = writeln!(std::io::stderr(), "{what}");
     };
-    let stop = stop()?;
+    let mut termination = Termination::listen().map_err(|error| format!("signals: {error}"))?;
+    let stop = async move { termination.asked().await };
     let (report, not_kept) = run(&client(config)?, &order, announce, stop).await.map_err(|error| error.to_string())?;
     let text = match given.output {
         Output::Text => report.to_string(),
@@ -95,16 +96,4 @@ pub(super) async fn examine(given: Doctor) -> Result<ExitCode, String> {
         None if report.holds() => Ok(ExitCode::SUCCESS),
         None => Ok(ExitCode::from(SOMETHING_FAILS)),
     }
-}
-
-/// Ends at SIGTERM or ctrl-c. Both are heard from now on.
-fn stop() -> Result<impl Future<Output = ()> + Send, String> {
-    let hear = |kind| signal(kind).map_err(|error| format!("signals: {error}"));
-    let (mut terminate, mut interrupt) = (hear(SignalKind::terminate())?, hear(SignalKind::interrupt())?);
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
 }

@@ -19,6 +19,7 @@ use crate::controller::poller::Cadences;
 use crate::controller::run::{Settings, run};
 use crate::ota::credentials::environment::Environment;
 use crate::ota::endpoint::AllowedEndpoints;
+use crate::termination::Termination;
 use crate::{cloud, telemetry};
 
 use connect::{Connect, client};
@@ -191,6 +192,7 @@ fn success((): ()) -> ExitCode {
 }
 
 async fn start(given: &Controller) -> Result<(), String> {
+    let termination = Termination::listen().map_err(|error| format!("signals: {error}"))?;
     let allowed = given.connect.allowed()?;
     let insecure = given.connect.allow_insecure_endpoints;
     let own_endpoints = AllowedEndpoints::listed(&given.own_identity_endpoints, insecure)
@@ -217,7 +219,7 @@ async fn start(given: &Controller) -> Result<(), String> {
         "off" => None,
         address => Some(telemetry::listen(address).await.map_err(|why| format!("--telemetry-addr: {why}"))?),
     };
-    run(client, Settings { namespace: given.namespace.clone(), rules, cadences, lease }, telemetry).await;
+    run(client, Settings { namespace: given.namespace.clone(), rules, cadences, lease }, telemetry, termination).await;
     Ok(())
 }
 

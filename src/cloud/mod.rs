@@ -16,7 +16,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+
+use crate::termination::Termination;
 
 pub use faults::{Faults, FaultsPatch};
 pub use fleet::{Fleet, FleetError};
@@ -98,7 +99,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
         cloud.change_switches(&switches).map_err(refused)?;
     }
     // Before the line that says we listen: whoever reads it may stop us at once.
-    let stop = stop_signal().map_err(Error::Serve)?;
+    let mut termination = Termination::listen().map_err(Error::Serve)?;
     let refused = |source| Error::Listen { listen: options.listen, source };
     let listener = TcpListener::bind(options.listen).await.map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
@@ -106,6 +107,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     // Programs read this line for the port. A closed stdout only means that nobody does.
     let mut stdout = std::io::stdout();
     let _ = writeln!(stdout, "listening on http://{address}").and_then(|()| stdout.flush());
+    let stop = async move { termination.asked().await };
     serve(listener, Server::new(cloud, options.speed), stop).await.map_err(Error::Serve)
 }
 
@@ -116,18 +118,6 @@ fn read(path: &Path) -> Result<String, Error> {
 fn speed(text: &str) -> Result<f64, String> {
     let speed: f64 = text.parse().map_err(|_| "must be a number".to_owned())?;
     if speed > 0.0 && speed.is_finite() { Ok(speed) } else { Err("must be above 0".to_owned()) }
-}
-
-/// Completes at SIGTERM or ctrl-c.
-fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
 }
 
 #[cfg(test)]

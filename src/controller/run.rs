@@ -5,15 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use kube::runtime::controller::{Action, Config as ControllerConfig};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::{Controller, Predicate as _, PredicateConfig, WatchStreamExt as _, predicates, watcher};
 use kube::{Api, Resource};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
 use tracing::{info, warn};
 
@@ -21,6 +20,7 @@ use crate::api::status::Phase;
 use crate::api::{FirmwareRollout, OTAAccount};
 use crate::clock;
 use crate::telemetry::{self, Metrics, Pulse};
+use crate::termination::Termination;
 
 use super::accounts::Accounts;
 use super::cluster::{Cluster, account_of, prune};
@@ -61,12 +61,26 @@ struct Context {
     metrics: Metrics,
 }
 
+/// How the controller ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// Nothing is under way.
+    Idle,
+    /// Something may be.
+    Cut,
+}
+
 #[derive(Debug, thiserror::Error)]
 #[error("a pass failed")]
 struct PassFailed;
 
-/// Runs until SIGTERM or ctrl-c. Probes and metrics are served at `telemetry`, from before the first resource is read.
-pub async fn run(kube: kube::Client, settings: Settings, telemetry: Option<TcpListener>) {
+/// Runs until it is asked to end. Probes and metrics are served at `telemetry`, from before the first resource is read.
+pub async fn run(
+    kube: kube::Client,
+    settings: Settings,
+    telemetry: Option<TcpListener>,
+    mut termination: Termination,
+) {
     let rollouts: Api<FirmwareRollout> = api(&kube, settings.namespace.as_deref());
     let accounts: Api<OTAAccount> = api(&kube, settings.namespace.as_deref());
 
@@ -130,48 +144,45 @@ pub async fn run(kube: kube::Client, settings: Settings, telemetry: Option<TcpLi
     let users = store.clone();
     let context = Arc::new(Context { cluster, memory, cadences: settings.cadences, metrics });
     info!("the controller starts");
-    let unready = asked_before(listed);
+    let (end, asked) = oneshot::channel();
     let controller = Controller::for_stream(changes, store)
         .with_config(ControllerConfig::default().concurrency(CONCURRENCY))
         .watches_stream(account_events, move |account: OTAAccount| users_of(&users, &account))
         .reconcile_on(woken)
-        .shutdown_on_signal()
+        .graceful_shutdown_on(asked.map(|_| ()))
         .run(reconcile, |_, _, _| Action::requeue(PAUSE), context)
         .for_each(|_| std::future::ready(()));
-    tokio::select! {
-        () = controller => {}
-        () = unready => {}
-    }
+    let ending = async {
+        termination.asked().await;
+        info!("asked to end; what is under way is finished first, unless asked again");
+        _ = end.send(());
+        // Nothing has been done then, and the controller would wait for ever: it reads no more, and what it waits for is
+        // that list. The store must not be asked: it wakes only whoever asked last, and a controller that is not woken
+        // neither works nor ends.
+        if listed.load(Ordering::Relaxed) {
+            termination.asked().await;
+            return Ended::Cut;
+        }
+        Ended::Idle
+    };
+    let ended = tokio::select! {
+        () = controller => Ended::Idle,
+        ended = ending => ended,
+    };
     poller.abort();
     readiness.abort();
+    if ended == Ended::Cut {
+        // A request may be under way still: the others wait until the Leases expire, as after a crash.
+        keeper.abort();
+        warn!("asked again: the controller was cut off, and its Leases are not released");
+        return;
+    }
     // Last: whatever was under way has ended, and another replica may begin.
     stop.send_replace(true);
     if keeper.await.is_err() {
         warn!("the Leases were not released; the others wait until they expire");
     }
     info!("the controller stopped");
-}
-
-/// Ends when this process is asked to end before the first list of rollouts is here. Nothing has been done then, and the
-/// controller would wait for ever: it reads no more, and what it waits for is that list. Afterwards the end is the
-/// controller's.
-///
-/// The store must not be asked: it wakes only whoever asked last, and a controller that is not woken neither works nor ends.
-async fn asked_before(read: Arc<AtomicBool>) {
-    let terminated = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => _ = signal.recv().await,
-            // The controller listens, too, and says so.
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        () = terminated => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
-    if read.load(Ordering::Relaxed) {
-        std::future::pending::<()>().await;
-    }
 }
 
 fn api<K>(kube: &kube::Client, namespace: Option<&str>) -> Api<K>

@@ -22,15 +22,20 @@ use super::process::Process;
 /// start. The log goes on over restarts.
 ///
 /// The folder above goes too once it is empty: the last of several servers removes it.
+///
+/// A server must not inherit that its supervisor is deaf: a SIGTERM before its own handler would be lost. So it says its
+/// number itself, once it hears again.
 const SUPERVISOR: &str = r#"
 trap '' HUP INT QUIT TERM
 dir=$1 log=$2
 shift 2
 : >"$log"
 start() {
-  "$@" </dev/null >>"$log" 2>&1 &
+  (
+    trap - HUP INT QUIT TERM
+    exec /bin/sh -c 'echo "$$" >&3; exec "$@" 3>&-' server "$@"
+  ) </dev/null 3>&1 >>"$log" 2>&1 &
   server=$!
-  echo "$server"
 }
 end() {
   kill -KILL "$server"

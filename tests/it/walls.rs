@@ -12,15 +12,16 @@ use super::harness::root;
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("main", &["cli", "telemetry", "clock"]),
     ("clock", &[]),
+    ("termination", &[]),
     ("telemetry", &["clock"]),
     ("api", &[]),
     ("ota", &["api", "clock", "sabotage", "telemetry"]),
     ("sabotage", &[]),
     ("rollout", &["api", "ota", "sabotage"]),
-    ("cloud", &["api", "ota", "clock", "telemetry"]),
-    ("controller", &["api", "ota", "rollout", "clock", "sabotage", "telemetry"]),
+    ("cloud", &["api", "ota", "clock", "telemetry", "termination"]),
+    ("controller", &["api", "ota", "rollout", "clock", "sabotage", "telemetry", "termination"]),
     ("doctor", &["api", "ota", "rollout", "controller", "clock"]),
-    ("cli", &["api", "ota", "rollout", "cloud", "controller", "doctor", "clock", "telemetry"]),
+    ("cli", &["api", "ota", "rollout", "cloud", "controller", "doctor", "clock", "telemetry", "termination"]),
 ];
 
 /// The parts of `ota` that talk, wait or hold secrets: the decision core takes its pure types only.
