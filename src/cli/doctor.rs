@@ -4,7 +4,6 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-
 use crate::doctor::{Order, run};
 use crate::ota::{DeviceName, FirmwareId};
 use crate::termination::Termination;

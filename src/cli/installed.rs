@@ -35,18 +35,19 @@ pub async fn probe(url: &str) -> Result<(), String> {
 ///
 /// # Errors
 /// Which rollouts are left and what to do, or why they cannot be read.
-pub async fn unused(kube: kube::Client, namespace: Option<&str>) -> Result<(), String> {
-    let rollouts: Api<FirmwareRollout> = match namespace {
-        Some(namespace) => Api::namespaced(kube, namespace),
-        None => Api::all(kube),
-    };
-    let all = match tokio::time::timeout(TIMEOUT, rollouts.list(&ListParams::default())).await {
-        Ok(Ok(all)) => all.items,
-        // No such resource: the definitions are gone, and every rollout with them.
-        Ok(Err(kube::Error::Api(status))) if status.code == 404 => return Ok(()),
-        Ok(Err(error)) => return Err(format!("the FirmwareRollouts cannot be listed: {error}")),
-        Err(_) => return Err("the API server did not answer in time".to_owned()),
-    };
+pub async fn unused(kube: &kube::Client, namespaces: &[String]) -> Result<(), String> {
+    let everywhere = namespaces.is_empty().then(|| Api::all(kube.clone()));
+    let places = everywhere.into_iter().chain(namespaces.iter().map(|name| Api::namespaced(kube.clone(), name)));
+    let mut all: Vec<FirmwareRollout> = Vec::new();
+    for rollouts in places {
+        match tokio::time::timeout(TIMEOUT, rollouts.list(&ListParams::default())).await {
+            Ok(Ok(some)) => all.extend(some.items),
+            // No such resource: the definitions are gone, and every rollout with them.
+            Ok(Err(kube::Error::Api(status))) if status.code == 404 => return Ok(()),
+            Ok(Err(error)) => return Err(format!("the FirmwareRollouts cannot be listed: {error}")),
+            Err(_) => return Err("the API server did not answer in time".to_owned()),
+        }
+    }
     let held = all.iter().filter(|r| r.finalizers().iter().any(|f| f == FINALIZER));
     let mut held: Vec<_> = held.map(|r| format!("{}/{}", r.namespace().unwrap_or_default(), r.name_any())).collect();
     if held.is_empty() {

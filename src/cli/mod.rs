@@ -61,9 +61,9 @@ struct Probe {
 
 #[derive(Debug, clap::Args)]
 struct Unused {
-    /// Look in this namespace only
-    #[arg(long, value_name = "NAMESPACE")]
-    namespace: Option<String>,
+    /// Look in these namespaces only
+    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',')]
+    namespace: Vec<String>,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -86,9 +86,9 @@ impl Default for Logs {
 struct Controller {
     #[command(flatten)]
     connect: Connect,
-    /// Watch this namespace only
-    #[arg(long, value_name = "NAMESPACE")]
-    namespace: Option<String>,
+    /// Watch these namespaces only
+    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',')]
+    namespace: Vec<String>,
     /// Namespaces whose OTAAccounts may use the operator's own identity: roles that trust its ServiceAccount
     /// (workloadIdentity) and the keys in its environment (operator); `*` for all
     #[arg(long, value_name = "NAMESPACE", value_delimiter = ',')]
@@ -182,7 +182,7 @@ pub fn main() -> ExitCode {
         }
         Command::Unused(Unused { namespace }) => asynchronously(&Logs::default(), async move {
             let kube = client(Connect::default().config().await?)?;
-            installed::unused(kube, namespace.as_deref()).await.map(success)
+            installed::unused(&kube, &namespace).await.map(success)
         }),
     }
 }
@@ -214,12 +214,13 @@ async fn start(given: &Controller) -> Result<(), String> {
         duration: given.lease_duration,
     };
     let client = client(config)?;
+    let namespaces = given.namespace.iter().cloned().collect();
     let cadences = Cadences { poll: given.poll_interval, progress: given.progress_interval };
     let telemetry = match given.telemetry_addr.as_str() {
         "off" => None,
         address => Some(telemetry::listen(address).await.map_err(|why| format!("--telemetry-addr: {why}"))?),
     };
-    run(client, Settings { namespace: given.namespace.clone(), rules, cadences, lease }, telemetry, termination).await;
+    run(client, Settings { namespaces, rules, cadences, lease }, telemetry, termination).await;
     Ok(())
 }
 

@@ -11,6 +11,7 @@ pub mod lease;
 pub mod listing;
 mod lists;
 pub mod memory;
+mod namespaces;
 pub mod pass;
 pub mod poll;
 pub mod poller;

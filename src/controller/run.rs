@@ -10,7 +10,6 @@ use kube::runtime::controller::{Action, Config as ControllerConfig};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::{Controller, Predicate as _, PredicateConfig, WatchStreamExt as _, predicates, watcher};
-use kube::{Api, Resource};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
@@ -27,6 +26,7 @@ use super::cluster::{Cluster, account_of, prune};
 use super::keys::{Keys, Rules};
 use super::lease::{self, Keeper, Leases};
 use super::memory::Memory;
+use super::namespaces;
 use super::pass::{After, pass};
 use super::poller::{self, Cadences};
 use super::readiness;
@@ -44,8 +44,8 @@ const AT_LATEST: Duration = Duration::from_secs(15);
 /// How the controller runs.
 #[derive(Clone)]
 pub struct Settings {
-    /// Which namespace; none: all of them.
-    pub namespace: Option<String>,
+    /// Which namespaces; none: all of them.
+    pub namespaces: BTreeSet<String>,
     /// Which hosts may be called, and who may use the operator's own identity.
     pub rules: Rules,
     /// How often things are read and written.
@@ -75,28 +75,18 @@ enum Ended {
 struct PassFailed;
 
 /// Runs until it is asked to end. Probes and metrics are served at `telemetry`, from before the first resource is read.
-pub async fn run(
-    kube: kube::Client,
-    settings: Settings,
-    telemetry: Option<TcpListener>,
-    mut termination: Termination,
-) {
-    let rollouts: Api<FirmwareRollout> = api(&kube, settings.namespace.as_deref());
-    let accounts: Api<OTAAccount> = api(&kube, settings.namespace.as_deref());
-
+pub async fn run(kube: kube::Client, settings: Settings, telemetry: Option<TcpListener>, mut termination: Termination) {
     let (rollouts_read, accounts_read) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let listed = rollouts_read.clone();
     let (account_store, account_writer) = reflector::store();
-    let account_events = watcher(accounts, watcher::Config::default())
-        .default_backoff()
+    let account_events = namespaces::watch::<OTAAccount>(&kube, &settings.namespaces, account_store.clone())
         .modify(prune)
         .reflect(account_writer)
         .inspect_ok(filled(&accounts_read))
         .applied_objects()
         .inspect_err(|error| warn!(%error, "watching accounts"));
     let (store, writer) = reflector::store();
-    let changes = watcher(rollouts, watcher::Config::default())
-        .default_backoff()
+    let changes = namespaces::watch::<FirmwareRollout>(&kube, &settings.namespaces, store.clone())
         .modify(prune)
         .reflect(writer)
         .inspect_ok(filled(&rollouts_read))
@@ -183,16 +173,6 @@ pub async fn run(
         warn!("the Leases were not released; the others wait until they expire");
     }
     info!("the controller stopped");
-}
-
-fn api<K>(kube: &kube::Client, namespace: Option<&str>) -> Api<K>
-where
-    K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
-{
-    match namespace {
-        Some(namespace) => Api::namespaced(kube.clone(), namespace),
-        None => Api::all(kube.clone()),
-    }
 }
 
 /// Notes that a watch has brought every resource once. The store could be asked, too, but it wakes only whoever asked last,

@@ -35,8 +35,9 @@ kubectl=$(tests/kube/build.sh)/kubectl
 "$cluster" up --dir "$home/cluster" >"$home/up"
 export KUBECONFIG=$home/cluster/kubeconfig KUBECACHEDIR=$home/cache
 "$kubectl" create namespace heating >/dev/null
+"$kubectl" create namespace cooling >/dev/null
 "$kubectl" get namespace "$namespace" >/dev/null 2>&1 || "$kubectl" create namespace "$namespace" >/dev/null
-for one in heating "$namespace"; do
+for one in heating cooling "$namespace"; do
   "$kubectl" label --overwrite namespace "$one" pod-security.kubernetes.io/{enforce,warn}=restricted >/dev/null
 done
 # What a controller would make; there is none here.
@@ -70,6 +71,7 @@ variant() { # NAME HELM-ARGUMENT...
 variant "as it comes"
 variant "one replica" --set replicas=1
 variant "one namespace" --set 'watchNamespaces={heating}' --set crds.install=false
+variant "two namespaces" --set 'watchNamespaces={heating,cooling}'
 variant "rehearsal" --set rehearsal.enabled=true
 variant "rehearsal, on a cluster that has the definitions" --set rehearsal.enabled=true --api-versions fota.dev/v1alpha1/OTAAccount
 variant "everything optional" --set networkPolicy.enabled=true,serviceMonitor.enabled=true,serviceMonitor.labels.release=prometheus \
@@ -103,7 +105,8 @@ refused /pollInterval --set pollInterval=7d
 refused /allowedEndpoints --set-json 'allowedEndpoints=[]'
 refused /allowedEndpoints --set-json 'allowedEndpoints=["*"]'
 refused /image/digest --set image.digest=latest
-refused /watchNamespaces --set 'watchNamespaces={a,b}'
+refused /watchNamespaces --set 'watchNamespaces={a,a}'
+refused /watchNamespaces --set 'watchNamespaces={Heating}'
 refused /ownIdentity --set 'ownIdentity.namespaces={Heating}'
 refused /extraArgs --set 'extraArgs={doctor}'
 

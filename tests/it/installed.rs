@@ -31,6 +31,19 @@ fn the_operator_may_go_when_no_rollout_needs_it() {
 }
 
 #[test]
+fn of_several_namespaces_each_one_is_asked() {
+    let held = Scene::new("several-held", &Devices { count: 1, ..Devices::default() });
+    let free = Scene::new("several-free", &Devices { count: 1, ..Devices::default() });
+    let mut rollout = Scene::rollout("held", &json!({}));
+    rollout["metadata"]["finalizers"] = json!(["fota.dev/jobs"]);
+    held.apply(&rollout);
+    let asked = |names: &str| fota(&held, &["unused", "--namespace", names]).status.success();
+    assert!(asked(&free.namespace));
+    assert!(!asked(&format!("{},{}", free.namespace, held.namespace)));
+    held.kubectl(&["patch", "fwr", "held", "--type=merge", "-p", r#"{"metadata":{"finalizers":null}}"#]);
+}
+
+#[test]
 fn a_probe_prints_the_answer_and_judges_the_status() {
     let scene = Scene::new("probe", &Devices { count: 1, ..Devices::default() });
     let observed = crate::operator::telemetry::Observed::new(scene.observed_operator("probed", SERVICE_ACCOUNT));

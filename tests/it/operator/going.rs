@@ -100,3 +100,21 @@ fn an_account_that_signs_v3_goes_the_same_way() {
     });
     assert_eq!(signed, [false; 4], "V1 would name its method among the parameters");
 }
+
+#[test]
+fn of_two_namespaces_it_sees_both_and_not_a_third() {
+    let [first, second, third] = ["both-a", "both-b", "both-c"].map(|name| Scene::new(name, &Devices::default()));
+    let suspended = json!({"suspend": true});
+    // One before it starts, in the place that is read last or first; the others while it watches.
+    second.apply(&Scene::rollout("early", &suspended));
+    let operator = first.operator_with("both", "2s", &[], &["--namespace", &second.namespace]);
+    second.until("early", "it is looked at", |r| r["status"]["phase"] == "Paused");
+    third.apply(&Scene::rollout("late", &suspended));
+    for scene in [&first, &second] {
+        scene.apply(&Scene::rollout("late", &suspended));
+        scene.until("late", "it is looked at", |r| r["status"]["phase"] == "Paused");
+        scene.kubectl(&["delete", "fwr", "late", "--timeout=60s"]);
+    }
+    assert!(third.get("late")["status"].is_null(), "nobody was asked to look there");
+    drop(operator);
+}
