@@ -7,6 +7,7 @@ use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
 
 use crate::api::{FINALIZER, FirmwareRollout};
+use crate::ota::client::reason;
 
 /// Rollouts that a refusal names; the rest are counted.
 const NAMED: usize = 10;
@@ -17,7 +18,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// # Errors
 /// What was answered instead, or why nothing was.
 pub async fn probe(url: &str) -> Result<(), String> {
-    let told = |error: reqwest::Error| format!("{url}: {error}");
+    let told = |error: reqwest::Error| format!("{url}: {}", reason(error));
     let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build().map_err(told)?;
     let answer = client.get(url).send().await.map_err(told)?;
     let status = answer.status();
@@ -59,7 +60,8 @@ pub async fn unused(kube: &kube::Client, namespaces: &[String]) -> Result<(), St
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     Err(format!(
         "these FirmwareRollouts still need the operator: {}{more}. Delete them first, which cancels what is pending \
-         (deletionPolicy: Orphan lets their jobs go on); or go without this check: helm uninstall --no-hooks",
+         (deletionPolicy: Orphan lets their jobs go on); or go without this check: helm uninstall --no-hooks. To keep the \
+         release instead, `helm rollback RELEASE REVISION` to its last revision: until then Helm takes no upgrade",
         held.join(", ")
     ))
 }

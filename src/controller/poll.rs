@@ -87,7 +87,8 @@ pub struct Findings {
     unfinished: Option<Unfinished>,
     cloud: Option<(Timestamp, Duration)>,
     fleet: Option<Timestamp>,
-    trouble: Option<Trouble>,
+    /// The read that failed.
+    pub failed: Option<CallError>,
     /// The operation whose answer showed a tag of ours on a job.
     pub echoed: Option<Operation>,
 }
@@ -107,7 +108,7 @@ impl Findings {
             known.ledger = self.ledger.or_else(|| known.ledger.take());
             known.cloud = self.cloud.or(known.cloud);
             known.fleet = self.fleet.or(known.fleet);
-            known.trouble = match (known.trouble.take(), self.trouble) {
+            known.trouble = match (known.trouble.take(), self.failed.as_ref().map(trouble)) {
                 (Some(earlier), Some(now)) if now.repeats(&earlier) => Some(earlier),
                 (_, now) => now,
             };
@@ -155,14 +156,13 @@ pub async fn poll<A: Api>(
         unfinished,
         cloud: reader.cloud,
         fleet: reader.fleet,
-        trouble: outcome.err().or(missed).map(|error| trouble(&error)),
+        failed: outcome.err().or(missed),
         echoed: reader.echoed,
     }
 }
 
 /// What a failed read means for a person.
 pub fn trouble(error: &CallError) -> Trouble {
-    tracing::warn!(request_id = error.request_id.as_deref(), %error, "a read failed");
     let meaning = error.meaning();
     let stalled = error.class != CodeClass::Unknown && meaning.requeue.needs_a_person();
     let what = if stalled { "the cloud refuses to answer" } else { "the cloud cannot be read at the moment" };

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use futures::channel::mpsc::UnboundedSender;
 use kube::runtime::reflector::ObjectRef;
 use tokio::sync::{Mutex, Semaphore};
+use tracing::warn;
 
 use crate::api::FirmwareRollout;
 use crate::clock;
@@ -122,6 +123,9 @@ async fn read(
     let status = rollout.status.clone().unwrap_or_default();
     let revision = course::revision(&rollout.spec, &status);
     let found = poll::poll(&*ready.client, &ready.account, wants, &revision, polls, || cluster.moment()).await;
+    if let Some(error) = &found.failed {
+        warn!(rollout = %Key::of(rollout), request_id = error.request_id.as_deref(), %error, "a read failed");
+    }
     if let Some(operation) = found.echoed {
         cluster.accounts().echoed(&ready.account, operation);
     }

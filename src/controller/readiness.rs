@@ -20,10 +20,10 @@ use crate::ota::code;
 use crate::rollout::observed::Trouble;
 
 use super::accounts::API_TIMEOUT;
-use super::cluster::Cluster;
+use super::cluster::{Cluster, timely};
 use super::poll;
 use super::usage;
-use super::world::Key;
+use super::world::{Key, WriteError};
 
 /// How often an account that works is asked again; one that does not, at every look.
 const EVERY: Duration = Duration::from_secs(60);
@@ -91,7 +91,10 @@ pub async fn run(kube: kube::Client, cluster: Arc<Cluster>) {
 async fn ask(cluster: &Cluster, key: &Key) -> Result<String, Trouble> {
     let ready = cluster.accounts().ready(key).await?;
     let ctx = CallContext { instance_id: ready.account.instance_id.clone() };
-    calls::probe(&*ready.client, &ctx).await.map_err(|error| poll::trouble(&error))?;
+    calls::probe(&*ready.client, &ctx).await.map_err(|error| {
+        warn!(account = %key, request_id = error.request_id.as_deref(), %error, "a read failed");
+        poll::trouble(&error)
+    })?;
     match missing(&ready.client.forbidden()) {
         Some(trouble) => Err(trouble),
         None => Ok(ready.account.subject()),
@@ -164,11 +167,10 @@ async fn tell(
     });
     let api: Api<OTAAccount> = Api::namespaced(kube.clone(), &key.namespace);
     let params = PatchParams::apply(FIELD_MANAGER).force();
-    match tokio::time::timeout(API_TIMEOUT, api.patch_status(&key.name, &params, &Patch::Apply(&body))).await {
-        Ok(Ok(_)) => debug!(account = %key, reason, "account judged"),
-        // A newer version is judged at the next look.
-        Ok(Err(error)) => warn!(account = %key, %error, "the account's status could not be written"),
-        Err(_) => warn!(account = %key, "the API server did not answer in time"),
+    match timely(API_TIMEOUT, api.patch_status(&key.name, &params, &Patch::Apply(&body))).await {
+        Ok(_) => debug!(account = %key, reason, "account judged"),
+        Err(WriteError::Conflict) => debug!(account = %key, "changed meanwhile: judged at the next look"),
+        Err(error) => warn!(account = %key, %error, "the account's status could not be written"),
     }
 }
 

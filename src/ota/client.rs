@@ -333,7 +333,7 @@ fn pause(text: &str) -> Option<Duration> {
 }
 
 /// What went wrong, without the URL: that is signed, and holds an STS token.
-pub(super) fn reason(error: reqwest::Error) -> String {
+pub(crate) fn reason(error: reqwest::Error) -> String {
     let kind = if error.is_timeout() { "timed out" } else { "failed" };
     let error = error.without_url();
     let mut innermost: &dyn std::error::Error = &error;

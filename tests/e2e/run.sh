@@ -174,6 +174,12 @@ grep -q 'fota-e2e/rehearsal' "$work/refused" || k logs job/fota-uninstall-check 
 grep -q 'fota-e2e/rehearsal' "$work/refused" || fail "the refusal does not name the rollout: $(cat "$work/refused")"
 k get deployment fota >/dev/null || fail "the refused uninstall took the operator away"
 say "uninstall refused while the rollout needs the operator"
+# As the refusal says. Nothing was taken away, so nothing is rolled out either.
+revision=$("$helm" history fota -n "$namespace" -o json | jq '.[-1].revision')
+"$helm" rollback fota "$revision" -n "$namespace" --wait --timeout 2m >"$work/rollback" 2>&1 || fail "helm rollback: $(cat "$work/rollback")"
+"$helm" upgrade fota charts/fota -n "$namespace" "${values[@]}" --set podAnnotations.upgraded=yes --wait --timeout 3m \
+  >"$work/upgrade" 2>&1 || fail "helm upgrade after a refused uninstall: $(cat "$work/upgrade")"
+say "the release goes on after the refusal"
 k delete fwr rehearsal --timeout=60s >/dev/null || fail "the rollout cannot be deleted"
 "$helm" uninstall fota -n "$namespace" --wait --timeout 2m >"$work/uninstall" 2>&1 || fail "helm uninstall: $(cat "$work/uninstall")"
 "$kubectl" get crd firmwarerollouts.fota.dev otaaccounts.fota.dev >/dev/null || fail "the definitions are gone"
