@@ -402,7 +402,7 @@ fn every_room_has_a_rule_and_every_rule_a_room() {
     rooms.sort();
     ruled.sort();
     assert_eq!(rooms, ruled);
-    for room in ruled.iter().filter(|room| !["main", "clock", "sabotage"].contains(&room.as_str())) {
+    for room in ruled.iter().filter(|room| !["main", "clock", "sabotage", "termination"].contains(&room.as_str())) {
         let file = root().join("src").join(room).join("mod.rs");
         assert!(file.exists(), "{} explains the room", file.display());
     }
