@@ -11,6 +11,7 @@ mod harness;
 #[allow(dead_code)]
 mod demo_bar;
 
+mod audit;
 mod chaos;
 mod control_plane;
 mod doctor;

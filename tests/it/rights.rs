@@ -14,6 +14,9 @@ use kube::{Api, Client};
 use super::harness::control_plane::SERVICE_ACCOUNT;
 use super::shared;
 
+/// What Kubernetes gives everybody: asking about oneself.
+pub const EVERYBODYS: &[&str] = &["authorization.k8s.io", "authentication.k8s.io"];
+
 /// A namespace with the chart's rights installed, and a client that has them.
 async fn installed(purpose: &str) -> (String, Client) {
     let namespace = shared().namespace(purpose).unwrap();
@@ -26,11 +29,10 @@ async fn client(kubeconfig: &Path) -> Client {
     shared().client(kubeconfig).await.unwrap()
 }
 
-#[tokio::test]
-async fn the_operator_has_exactly_these_rights() {
-    let (namespace, client) = installed("exact").await;
+/// What whoever asks may do in a namespace, as `verb resource.group`.
+pub async fn granted(client: Client, namespace: &str) -> BTreeSet<String> {
     let review = SelfSubjectRulesReview {
-        spec: SelfSubjectRulesReviewSpec { namespace: Some(namespace) },
+        spec: SelfSubjectRulesReviewSpec { namespace: Some(namespace.to_owned()) },
         ..SelfSubjectRulesReview::default()
     };
     let review = Api::all(client).create(&PostParams::default(), &review).await.unwrap();
@@ -38,8 +40,7 @@ async fn the_operator_has_exactly_these_rights() {
     for rule in review.status.unwrap().resource_rules {
         assert_eq!(rule.resource_names, None, "{rule:?}");
         for group in rule.api_groups.unwrap() {
-            // What Kubernetes gives everybody: asking about oneself.
-            if ["authorization.k8s.io", "authentication.k8s.io"].contains(&group.as_str()) {
+            if EVERYBODYS.contains(&group.as_str()) {
                 continue;
             }
             for resource in rule.resources.as_deref().unwrap() {
@@ -47,6 +48,13 @@ async fn the_operator_has_exactly_these_rights() {
             }
         }
     }
+    rights
+}
+
+#[tokio::test]
+async fn the_operator_has_exactly_these_rights() {
+    let (namespace, client) = installed("exact").await;
+    let rights = granted(client, &namespace).await;
     let expected = [
         "create events.events.k8s.io",
         "create leases.coordination.k8s.io",

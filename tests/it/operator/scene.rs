@@ -8,7 +8,7 @@ use fota::cloud::{Cloud, Edition, Fleet, Server, serve};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use crate::harness::control_plane::SERVICE_ACCOUNT;
+use crate::harness::control_plane::{ControlPlane, SERVICE_ACCOUNT};
 use crate::harness::supervised::{Supervised, temporary_dir};
 use crate::harness::wait::until;
 use crate::shared;
@@ -31,6 +31,8 @@ pub struct Scene {
     _runtime: Runtime,
     kubeconfig: PathBuf,
     pub operator: Option<Supervised>,
+    /// Where it is not the shared one. Last: it outlives its operator.
+    own: Option<ControlPlane>,
 }
 
 /// What a scene's fleet has.
@@ -49,6 +51,11 @@ impl Default for Devices {
 impl Scene {
     /// A scene whose fleet lives 600 times as fast as we do.
     pub fn new(purpose: &str, devices: &Devices) -> Self {
+        Self::on(None, purpose, devices)
+    }
+
+    /// As [`Scene::new`], on a control plane of its own.
+    pub fn on(own: Option<ControlPlane>, purpose: &str, devices: &Devices) -> Self {
         let fleet = json!({
             "accounts": [
                 {"accessKeyId": KEY, "accessKeySecret": SECRET, "instanceId": ""},
@@ -71,12 +78,12 @@ impl Scene {
         let address = listener.local_addr().unwrap();
         runtime.spawn(serve(listener, cloud.clone(), std::future::pending()));
 
-        let control_plane = shared();
+        let control_plane = own.as_ref().unwrap_or_else(|| shared());
         control_plane.install_crds().unwrap();
         let namespace = control_plane.namespace(purpose).unwrap();
         control_plane.install_rbac(&namespace).unwrap();
         let kubeconfig = control_plane.operator_kubeconfig(&namespace, SERVICE_ACCOUNT).unwrap();
-        let scene = Self { namespace, cloud, _runtime: runtime, kubeconfig, operator: None };
+        let scene = Self { namespace, cloud, _runtime: runtime, kubeconfig, operator: None, own };
         scene.apply(&json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"},
             "stringData": {"ALIBABA_CLOUD_ACCESS_KEY_ID": KEY, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": SECRET},
@@ -87,6 +94,11 @@ impl Scene {
                      "credentials": {"secretRef": {"name": "keys"}}},
         }));
         scene
+    }
+
+    /// The control plane that it is on.
+    pub fn plane(&self) -> &ControlPlane {
+        self.own.as_ref().unwrap_or_else(|| shared())
     }
 
     /// The rollout that most tests use: verification, two gray steps, everyone; with changes laid over its spec.
@@ -122,13 +134,20 @@ impl Scene {
 
     /// Starts an operator whose probes can be asked, and which logs JSON.
     pub fn observed_operator(&self, name: &'static str, service_account: &str) -> Supervised {
-        let kubeconfig = shared().operator_kubeconfig(&self.namespace, service_account).unwrap();
-        self.launch(name, LEASE, &kubeconfig, &[], &["--telemetry-addr=127.0.0.1:0", "--log-format=json"])
+        let kubeconfig = self.plane().operator_kubeconfig(&self.namespace, service_account).unwrap();
+        let flags = ["--telemetry-addr=127.0.0.1:0", "--log-format=json", "--namespace", &self.namespace];
+        self.launch(name, LEASE, &kubeconfig, &[], &flags)
     }
 
     /// As [`Scene::another_operator`], with variables (`NAME=value`) and flags besides.
     pub fn operator_with(&self, name: &'static str, lease: &str, variables: &[&str], flags: &[&str]) -> Supervised {
-        self.launch(name, lease, &self.kubeconfig, variables, &[&["--telemetry-addr=off"], flags].concat())
+        let own = ["--telemetry-addr=off", "--namespace", &self.namespace];
+        self.launch(name, lease, &self.kubeconfig, variables, &[&own, flags].concat())
+    }
+
+    /// Starts the operator as the chart does unless it is told namespaces: it watches all of them.
+    pub fn start_operator_everywhere(&mut self) {
+        self.operator = Some(self.launch("operator", LEASE, &self.kubeconfig, &[], &["--telemetry-addr=off"]));
     }
 
     fn launch(
@@ -146,8 +165,6 @@ impl Scene {
             "controller",
             "--kubeconfig",
             kubeconfig.to_str().unwrap(),
-            "--namespace",
-            &self.namespace,
             "--allow-insecure-endpoints",
             "--poll-interval=300ms",
             "--progress-interval=500ms",
@@ -178,13 +195,13 @@ impl Scene {
 
     pub fn kubectl(&self, arguments: &[&str]) -> String {
         let all = [&["--namespace", self.namespace.as_str()], arguments].concat();
-        shared().kubectl_ok(all).unwrap()
+        self.plane().kubectl_ok(all).unwrap()
     }
 
     pub fn apply(&self, object: &Value) {
         let mut object = object.clone();
         object["metadata"]["namespace"] = json!(self.namespace);
-        shared().apply_yaml(&object.to_string()).unwrap();
+        self.plane().apply_yaml(&object.to_string()).unwrap();
     }
 
     pub fn get(&self, name: &str) -> Value {
