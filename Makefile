@@ -1,6 +1,6 @@
 # Needs rustup, a C compiler, Go, make, and util-linux (flock, setsid).
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos sim lint chart install.yaml image e2e cluster cluster-down test-sdk fmt clean kube toolchain
+.PHONY: help demo test chaos sim lint chart install.yaml image e2e cluster cluster-down test-sdk test-flux fmt clean kube toolchain
 
 # Asked, not assumed: CARGO_TARGET_DIR and cargo's configuration may move it.
 target = $$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
@@ -56,6 +56,9 @@ cluster-down: ## stop what `make cluster` started
 test-sdk: ## let the vendor's Python clients call every operation of the simulated cloud (Python 3 with venv, PyPI)
 	cargo build --locked --bin fota
 	@FOTA="$(target)/debug/fota" tests/sdk/run.sh
+
+test-flux: ## judge every status that the operator can write by kstatus, as Flux does (Go)
+	@go -C tests/flux vet ./... && go -C tests/flux test -count=1 ./...
 
 fmt: toolchain ## format the Rust sources
 	cargo fmt

@@ -3,8 +3,8 @@
 //! Here belongs the shape of `spec` and `status`, what the API server refuses (schema and CEL), and the small value
 //! types those fields are made of. Decisions, defaults and calls to the cloud never come in here.
 //!
-//! Rules of this room, learnt from kube and the API server: no schema defaults (they would show as a diff in Argo CD;
-//! defaults are resolved by `rollout::effective` and shown in `status.effective`), no tagged enums (one-ofs are
+//! Rules of this room, learnt from kube and the API server: no schema defaults in a spec (they would show as a diff in
+//! Argo CD; defaults are resolved by `rollout::effective` and shown in `status.effective`), no tagged enums (one-ofs are
 //! Options plus a CEL rule, whose message is for a person), a bound on every list and string (CEL's cost is computed
 //! from bounds), and `skip_serializing_if` on every Option.
 

@@ -5,19 +5,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource as _};
 use serde_json::json;
 use tracing::{debug, warn};
 
 use crate::api::account::TagEcho;
-use crate::api::condition::{self, Condition};
-use crate::api::{FIELD_MANAGER, OTAAccount, OTAAccountStatus, Time};
+use crate::api::condition;
+use crate::api::{FIELD_MANAGER, OTAAccount, OTAAccountStatus};
 use crate::clock;
 use crate::ota::Operation;
 use crate::ota::calls::{self, CallContext};
 use crate::ota::code;
 use crate::rollout::observed::Trouble;
+use crate::rollout::story::{self, Kind};
 
 use super::accounts::API_TIMEOUT;
 use super::cluster::{Cluster, timely};
@@ -73,7 +75,7 @@ pub async fn run(kube: kube::Client, cluster: Arc<Cluster>) {
             let key = Key::of(&**account);
             let users = cluster.users(&key);
             if cluster.owns(&key) {
-                tell(&kube, account, found, echo, usage::deleting(account, &users)).await;
+                tell(&kube, account, &found, echo, &users).await;
             }
             if cluster.owns(&key) {
                 cluster.mark(account, !users.is_empty()).await;
@@ -112,22 +114,35 @@ fn missing(forbidden: &[Operation]) -> Option<Trouble> {
     Some(Trouble { reason: code::ACTION_FORBIDDEN, message, stalled: true })
 }
 
-/// Our part of the status: what `fota doctor` found has another field manager, and is no business of ours. An apply
-/// that carried it would make us its owner, and the next diagnosis could take nothing out of it.
-fn ours(
-    old: OTAAccountStatus,
-    ready: Condition,
+/// An account's status, of which `fota doctor`'s findings are left out: they have another field manager. An apply that
+/// carried them would make us their owner, and the next diagnosis could take nothing out of them.
+///
+/// `found` is what the cloud answered, `echo` whose tags this process saw, `users` the rollouts that hold the account.
+pub fn judged(
+    account: &OTAAccount,
+    found: &Result<String, Trouble>,
     echo: Option<TagEcho>,
-    deleting: Option<Condition>,
+    users: &[String],
+    now: Timestamp,
 ) -> OTAAccountStatus {
-    let mut new = OTAAccountStatus { observed_generation: ready.observed_generation, doctor: None, ..old };
+    let generation = account.metadata.generation;
+    let mut new =
+        OTAAccountStatus { observed_generation: generation, doctor: None, ..account.status.clone().unwrap_or_default() };
     if let Some(echo) = echo
         && new.tag_echo.as_ref().is_none_or(|known| known.subject != echo.subject)
     {
         new.tag_echo = Some(echo);
     }
-    condition::set(&mut new.conditions, ready);
-    match deleting {
+    let (kind, reason, message) = match found {
+        Ok(_) => (Kind::Ready, "CloudAnswers", "the cloud answers to these keys"),
+        Err(trouble) => {
+            (if trouble.stalled { Kind::Stalled } else { Kind::Waiting }, trouble.reason, trouble.message.as_str())
+        }
+    };
+    for told in story::conditions(kind, reason, message, generation, now) {
+        condition::set(&mut new.conditions, told);
+    }
+    match usage::deleting(account, users, now) {
         Some(deleting) => condition::set(&mut new.conditions, deleting),
         None => new.conditions.retain(|c| c.kind != "Deleting"),
     }
@@ -137,27 +152,16 @@ fn ours(
 async fn tell(
     kube: &kube::Client,
     account: &OTAAccount,
-    found: Result<String, Trouble>,
+    found: &Result<String, Trouble>,
     echo: Option<TagEcho>,
-    deleting: Option<Condition>,
+    users: &[String],
 ) {
-    let (holds, reason, message) = match found {
-        Ok(_) => ("True", "CloudAnswers", "the cloud answers to these keys".to_owned()),
-        Err(trouble) => ("False", trouble.reason, trouble.message),
-    };
-    let ready = Condition {
-        kind: "Ready".to_owned(),
-        status: holds.to_owned(),
-        observed_generation: account.metadata.generation,
-        last_transition_time: Time::whole_seconds(clock::wall()),
-        reason: reason.to_owned(),
-        message,
-    };
     let old = OTAAccountStatus { doctor: None, ..account.status.clone().unwrap_or_default() };
-    let new = ours(old.clone(), ready, echo, deleting);
+    let new = judged(account, found, echo, users, clock::wall());
     if old == new {
         return;
     }
+    let reason = condition::find(&new.conditions, "Ready").map(|c| c.reason.as_str());
     let key = Key::of(account);
     let body = json!({
         "apiVersion": OTAAccount::api_version(&()),
@@ -177,6 +181,7 @@ async fn tell(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::Time;
 
     fn echo(subject: &str, second: i64) -> TagEcho {
         let at = Time(jiff::Timestamp::from_second(second).unwrap());
@@ -191,32 +196,52 @@ mod tests {
         assert!(trouble.message.contains("iot:QueryOTAJob, iot:CancelOTATaskByJob"), "{}", trouble.message);
     }
 
+    fn account(status: OTAAccountStatus, deleted: bool) -> OTAAccount {
+        let deleted = deleted.then_some("2026-01-01T00:00:00Z");
+        serde_json::from_value(json!({
+            "apiVersion": "fota.dev/v1alpha1", "kind": "OTAAccount",
+            "metadata": {"name": "a", "namespace": "n", "generation": 3, "deletionTimestamp": deleted},
+            "spec": {"region": "r", "credentials": {"secretRef": {"name": "s"}}}, "status": status,
+        }))
+        .unwrap()
+    }
+
+    fn told(status: &OTAAccountStatus) -> Vec<String> {
+        status.conditions.iter().map(|c| format!("{} {} {}", c.kind, c.status, c.reason)).collect()
+    }
+
+    #[test]
+    fn an_account_that_needs_a_person_is_stalled_and_one_that_waits_is_not() {
+        let now = Timestamp::UNIX_EPOCH;
+        let trouble = |reason, stalled| Err(Trouble { reason, message: "why".into(), stalled });
+        let new = account(OTAAccountStatus::default(), false);
+        let waits = judged(&new, &trouble("SecretNotFound", false), None, &[], now);
+        let words = ["Ready False SecretNotFound", "Reconciling True SecretNotFound", "Stalled False SecretNotFound"];
+        assert_eq!((told(&waits), waits.observed_generation), (words.map(str::to_owned).to_vec(), Some(3)));
+        let stuck = judged(&account(waits, false), &trouble("EndpointRefused", true), None, &[], now);
+        let words =
+            ["Ready False EndpointRefused", "Reconciling False EndpointRefused", "Stalled True EndpointRefused"];
+        assert_eq!(told(&stuck), words);
+        let good = judged(&account(stuck, false), &Ok("s".into()), None, &["held".into()], now);
+        let words = ["Ready True CloudAnswers", "Reconciling False CloudAnswers", "Stalled False CloudAnswers"];
+        assert_eq!(told(&good), words);
+        let going = judged(&account(good, true), &Ok("s".into()), None, &["held".into()], now);
+        assert_eq!(told(&going)[3], "Deleting True InUse");
+        assert_eq!(told(&judged(&account(going, true), &Ok("s".into()), None, &[], now)), words);
+    }
+
     #[test]
     fn an_echo_is_told_once_and_kept_and_the_doctors_part_is_left_alone() {
-        let ready = Condition {
-            kind: "Ready".into(),
-            status: "True".into(),
-            observed_generation: Some(3),
-            last_transition_time: Time(jiff::Timestamp::UNIX_EPOCH),
-            reason: "CloudAnswers".into(),
-            message: String::new(),
-        };
         let doctor: crate::api::account::Diagnosis =
             serde_json::from_value(json!({"subject": "s", "at": "2026-01-01T00:00:00Z"})).unwrap();
         let old = OTAAccountStatus { doctor: Some(doctor), ..OTAAccountStatus::default() };
-        let first = ours(old, ready.clone(), Some(echo("s", 1)), None);
+        let judged = |old: &OTAAccountStatus, echo| {
+            super::judged(&account(old.clone(), false), &Ok("s".into()), echo, &[], Timestamp::UNIX_EPOCH)
+        };
+        let first = judged(&old, Some(echo("s", 1)));
         assert_eq!((&first.tag_echo, &first.doctor), (&Some(echo("s", 1)), &None));
-        assert_eq!(
-            ours(first.clone(), ready.clone(), Some(echo("s", 2)), None),
-            first,
-            "of the same account once is enough"
-        );
-        assert_eq!(
-            ours(first.clone(), ready.clone(), None, None),
-            first,
-            "forgotten by this process, not by the status"
-        );
-        let rotated = ours(first, ready, Some(echo("t", 2)), None);
-        assert_eq!(rotated.tag_echo, Some(echo("t", 2)));
+        assert_eq!(judged(&first, Some(echo("s", 2))), first, "of the same account once is enough");
+        assert_eq!(judged(&first, None), first, "forgotten by this process, not by the status");
+        assert_eq!(judged(&first, Some(echo("t", 2))).tag_echo, Some(echo("t", 2)));
     }
 }

@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
 use crate::api::condition::Condition;
 use crate::api::{FirmwareRollout, IN_USE, OTAAccount, Time};
-use crate::clock;
 use crate::rollout::decide::has_finalizer;
 use crate::rollout::observed::Trouble;
 
@@ -42,7 +42,7 @@ pub fn users<'a>(account: &Key, rollouts: impl Iterator<Item = &'a FirmwareRollo
 }
 
 /// What an account that is being deleted says while it is in use.
-pub fn deleting(account: &OTAAccount, users: &[String]) -> Option<Condition> {
+pub fn deleting(account: &OTAAccount, users: &[String], now: Timestamp) -> Option<Condition> {
     account.metadata.deletion_timestamp.as_ref()?;
     let named = users.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
     let more = users.len().checked_sub(NAMED).filter(|n| *n > 0).map(|n| format!(" and {n} more")).unwrap_or_default();
@@ -50,7 +50,7 @@ pub fn deleting(account: &OTAAccount, users: &[String]) -> Option<Condition> {
         kind: "Deleting".to_owned(),
         status: "True".to_owned(),
         observed_generation: account.metadata.generation,
-        last_transition_time: Time::whole_seconds(clock::wall()),
+        last_transition_time: Time::whole_seconds(now),
         reason: "InUse".to_owned(),
         message: format!(
             "waits for the rollouts that have jobs in it: {named}{more}; they go when they are deleted and their pending \
@@ -187,6 +187,7 @@ mod tests {
         };
         let many: Vec<_> = (10..22).map(|n| format!("r{n}")).collect();
         let going = account(json!("2026-01-01T00:00:00Z"));
+        let deleting = |account: &OTAAccount, users: &[String]| deleting(account, users, Timestamp::UNIX_EPOCH);
         assert_eq!(deleting(&account(json!(null)), &many), None);
         assert_eq!(deleting(&going, &[]), None);
         let message = deleting(&going, &many).unwrap().message;

@@ -70,22 +70,29 @@ impl Situation {
     }
 }
 
-/// Writes a situation into a status.
-pub fn tell(status: &mut FirmwareRolloutStatus, situation: &Situation, generation: Option<i64>, now: Timestamp) {
-    let conditions = [
-        ("Ready", situation.kind == Kind::Ready),
-        ("Reconciling", situation.kind == Kind::Waiting),
-        ("Stalled", situation.kind == Kind::Stalled),
-    ];
-    for (kind, holds) in conditions {
-        let new = Condition {
-            kind: kind.to_owned(),
-            status: if holds { "True" } else { "False" }.to_owned(),
+/// The three conditions of a standing: of a rollout, and of an account.
+pub fn conditions(
+    kind: Kind,
+    reason: &str,
+    message: &str,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> [Condition; 3] {
+    [("Ready", Kind::Ready), ("Reconciling", Kind::Waiting), ("Stalled", Kind::Stalled)].map(|(name, holds)| {
+        Condition {
+            kind: name.to_owned(),
+            status: if kind == holds { "True" } else { "False" }.to_owned(),
             observed_generation: generation,
             last_transition_time: Time::whole_seconds(now),
-            reason: situation.reason.to_owned(),
-            message: bounded(&situation.because, LONGEST_MESSAGE),
-        };
+            reason: reason.to_owned(),
+            message: bounded(message, LONGEST_MESSAGE),
+        }
+    })
+}
+
+/// Writes a situation into a status.
+pub fn tell(status: &mut FirmwareRolloutStatus, situation: &Situation, generation: Option<i64>, now: Timestamp) {
+    for new in conditions(situation.kind, situation.reason, &situation.because, generation, now) {
         condition::set(&mut status.conditions, new);
     }
     status.next = (situation.kind != Kind::Ready).then(|| Next {

@@ -15,6 +15,7 @@ mod audit;
 mod chaos;
 mod control_plane;
 mod doctor;
+mod flux;
 mod installed;
 mod lease;
 mod leftovers;

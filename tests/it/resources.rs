@@ -120,6 +120,21 @@ fn good_manifests_are_taken() {
     }
 }
 
+/// Else whoever waits for its health by kstatus would find nothing to wait for, and go on.
+#[test]
+fn what_the_operator_has_not_seen_yet_says_so() {
+    shared().install_crds().unwrap();
+    let namespace = shared().namespace("unobserved").unwrap();
+    let spec = json!({"region": "cn-shanghai", "credentials": {"secretRef": {"name": "keys"}}});
+    for mut object in [rollout(&json!({})), account(&spec)] {
+        object["metadata"]["namespace"] = json!(namespace);
+        shared().apply_yaml(&object.to_string()).unwrap();
+        let (kind, name) = (object["kind"].as_str().unwrap(), object["metadata"]["name"].as_str().unwrap());
+        let shown = shared().kubectl_ok(["get", kind, name, "-n", &namespace, "-o", "jsonpath={.status}"]).unwrap();
+        assert_eq!(shown, r#"{"observedGeneration":-1}"#, "{kind}");
+    }
+}
+
 #[test]
 fn bad_manifests_are_refused_with_the_field_and_what_to_write() {
     shared().install_crds().unwrap();

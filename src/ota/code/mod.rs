@@ -112,6 +112,11 @@ pub const LIST_FILE_REFUSED: &str = "ListFileRefused";
 /// The reason of a refused call that the principal may not make.
 pub const ACTION_FORBIDDEN: &str = "ActionForbidden";
 
+/// Every group of codes.
+pub fn groups() -> &'static [&'static Group] {
+    table::ALL
+}
+
 /// What a code means.
 ///
 /// A code that is in the table decides alone, as the published statuses vary (8.1). An unknown one is read as a family's

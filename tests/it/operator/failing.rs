@@ -80,7 +80,10 @@ fn a_host_that_the_flags_do_not_allow_is_never_called() {
 impl Scene {
     pub fn until_account(&self, reason: &str) {
         let told = crate::harness::wait::until_true(reason, super::scene::LIMIT, || {
-            self.kubectl(&["get", "otaaccount", "cloud", "--no-headers"]).contains(reason)
+            let account = self.kubectl(&["get", "otaaccount", "cloud", "-o", "json"]);
+            let account: serde_json::Value = serde_json::from_str(&account).unwrap();
+            crate::flux::reasons::check("OTAAccount", &account["status"]["conditions"]);
+            condition(&account, "Ready")["reason"] == reason
         });
         told.unwrap_or_else(|error| panic!("{error}\n{}", self.kubectl(&["get", "otaaccount", "cloud", "-o", "yaml"])));
     }

@@ -8,6 +8,7 @@ use fota::cloud::{Cloud, Edition, Fleet, Server, serve};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
+use crate::flux::reasons;
 use crate::harness::control_plane::{ControlPlane, SERVICE_ACCOUNT};
 use crate::harness::supervised::{Supervised, temporary_dir};
 use crate::harness::wait::until;
@@ -205,7 +206,9 @@ impl Scene {
     }
 
     pub fn get(&self, name: &str) -> Value {
-        serde_json::from_str(&self.kubectl(&["get", "fwr", name, "-o", "json"])).unwrap()
+        let rollout: Value = serde_json::from_str(&self.kubectl(&["get", "fwr", name, "-o", "json"])).unwrap();
+        reasons::check("FirmwareRollout", &rollout["status"]["conditions"]);
+        rollout
     }
 
     /// Waits until the rollout is as wanted, and returns it.

@@ -209,6 +209,7 @@ impl State {
         let json = serde_json::to_value(status).unwrap();
         let read: FirmwareRolloutStatus = serde_json::from_value(json).unwrap();
         assert_eq!(read, *status, "the status does not survive JSON");
+        crate::flux::reasons::check("FirmwareRollout", &serde_json::to_value(&read.conditions).unwrap());
         object.status = Some(read);
         self.store(object);
         self.writes += 1;
