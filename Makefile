@@ -24,12 +24,13 @@ sim: ## simulate SEEDS=100000 random schedules of faults on all cores; EXHAUSTIV
 	cargo build --locked --profile sim --features sabotage --example sim
 	@exec "$(target)/sim/examples/sim"
 
-lint: toolchain ## check formatting, clippy, documentation, shell scripts, and what is linked (deny.toml)
+lint: toolchain ## check formatting, clippy, documentation, scripts, workflows, and what is linked (deny.toml)
 	cargo fmt --check
 	cargo clippy --locked --all-targets --features sabotage -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps --lib
 	@for script in .ci/run .ci/e2e $$(find . -name target -prune -o -name '*.sh' -print); do bash -n "$$script" || exit 1; done
 	@deny=$$(tests/deny/build.sh) && "$$deny" --locked check --deny warnings licenses bans sources
+	@go -C tests/actionlint tool actionlint -shellcheck= -pyflakes= "$(CURDIR)"/.github/workflows/*.yml
 
 chart: kube ## lint the Helm chart and have a real API server judge every variant of it
 	cargo build --locked --example cluster

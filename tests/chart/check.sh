@@ -2,7 +2,7 @@
 # `make chart`: lints the chart, and has a real API server judge every variant of it, Pod Security included.
 #
 #   check.sh CLUSTER    the program behind `make cluster`, which starts a control plane for this run alone
-#   check.sh render     prints install.yaml
+#   check.sh render [HELM-ARGUMENT...]    prints install.yaml
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -14,10 +14,10 @@ render() {
   echo "# Made from charts/fota by \`make install.yaml\`: everything in one file, for kubectl apply -f."
   printf 'apiVersion: v1\nkind: Namespace\nmetadata:\n  name: %s\n  labels:\n' "$namespace"
   echo '    pod-security.kubernetes.io/enforce: restricted'
-  "$helm" template fota charts/fota --namespace "$namespace" --no-hooks 2>/dev/null
+  "$helm" template fota charts/fota --namespace "$namespace" --no-hooks "$@" 2>/dev/null
 }
 if [ "$1" = render ]; then
-  render
+  render "${@:2}"
   exit
 fi
 

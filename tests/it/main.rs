@@ -28,6 +28,7 @@ mod rights;
 mod sim;
 mod virtual_time;
 mod walls;
+mod workflows;
 
 use std::sync::LazyLock;
 
