@@ -10,9 +10,12 @@ use super::devices::{Device, ModuleVersion};
 use super::firmware::{Firmware, FirmwareStatus};
 use super::id::JobId;
 use super::job::{Job, JobStatus, JobSummary, JobType};
-use super::outcome::CallError;
+use super::outcome::{CallError, is_plain};
 use super::task::{Task, TaskStatus};
 use super::wire::{Node, unreadable};
+
+/// Most characters of an id; the API's own are 32.
+const LONGEST_ID: usize = 128;
 
 /// One page of a list.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +43,17 @@ pub(super) fn required(node: Node<'_>, name: &str) -> Result<String, CallError> 
     node.text(name).ok_or_else(|| unreadable(&format!("{name} is missing")))
 }
 
+/// The name of a job or a package, which is told everywhere and sent back as it is: so it is not cleaned, and one that would
+/// steer whoever reads it, or is longer than a status takes, is none.
+fn id(node: Node<'_>, name: &str) -> Result<String, CallError> {
+    let id = node.verbatim(name).ok_or_else(|| unreadable(&format!("{name} is missing")))?;
+    if is_plain(&id) && id.chars().count() <= LONGEST_ID {
+        Ok(id)
+    } else {
+        Err(unreadable(&format!("{name} is no name")))
+    }
+}
+
 fn tags(node: Node<'_>) -> Result<Vec<(String, String)>, CallError> {
     let pairs = node.nodes("Tags", "OtaTagDTO")?.into_iter();
     Ok(pairs.filter_map(|tag| Some((tag.text("Key")?, tag.text("Value").unwrap_or_default()))).collect())
@@ -48,14 +62,14 @@ fn tags(node: Node<'_>) -> Result<Vec<(String, String)>, CallError> {
 /// The answer to a create.
 pub(super) fn created(root: Node<'_>) -> Result<(JobId, Option<Timestamp>), CallError> {
     let data = root.node("Data").unwrap_or(root);
-    Ok((required(data, "JobId")?.into(), data.time("UtcCreate")))
+    Ok((id(data, "JobId")?.into(), data.time("UtcCreate")))
 }
 
 /// The answer to QueryOTAJob.
 pub(super) fn job(root: Node<'_>) -> Result<Job, CallError> {
     let data = root.node("Data").ok_or_else(|| unreadable("Data is missing"))?;
     Ok(Job {
-        job_id: required(data, "JobId")?.into(),
+        job_id: id(data, "JobId")?.into(),
         firmware_id: data.text("FirmwareId").unwrap_or_default().into(),
         product_key: data.text("ProductKey").unwrap_or_default(),
         name: data.text("Name"),
@@ -93,7 +107,7 @@ pub(super) fn job(root: Node<'_>) -> Result<Job, CallError> {
 pub(super) fn jobs(root: Node<'_>) -> Result<Page<JobSummary>, CallError> {
     page(root, "Data", "SimpleOTAJobInfo", |entry| {
         Ok(JobSummary {
-            job_id: required(entry, "JobId")?.into(),
+            job_id: id(entry, "JobId")?.into(),
             firmware_id: entry.text("FirmwareId").unwrap_or_default().into(),
             product_key: entry.text("ProductKey").unwrap_or_default(),
             status: JobStatus::from_text(&entry.text("JobStatus").unwrap_or_default()),
@@ -119,11 +133,16 @@ pub(super) fn tasks_unpaged(root: Node<'_>) -> Result<Vec<Task>, CallError> {
     root.nodes("Data", "SimpleOTATaskInfo")?.into_iter().map(task).collect()
 }
 
+/// A device's name: sent back as it is, and shown nowhere.
+fn named(node: Node<'_>) -> Result<String, CallError> {
+    node.verbatim("DeviceName").ok_or_else(|| unreadable("DeviceName is missing"))
+}
+
 fn task(entry: Node<'_>) -> Result<Task, CallError> {
     Ok(Task {
         task_id: required(entry, "TaskId")?,
         job_id: entry.text("JobId").map(JobId::from),
-        device_name: required(entry, "DeviceName")?.into(),
+        device_name: named(entry)?.into(),
         status: TaskStatus::from_text(&entry.text("TaskStatus").unwrap_or_default()),
         desc: entry.text("TaskDesc").unwrap_or_default(),
         progress: entry.text("Progress").unwrap_or_default(),
@@ -138,7 +157,7 @@ fn task(entry: Node<'_>) -> Result<Task, CallError> {
 pub(super) fn device(root: Node<'_>) -> Result<Device, CallError> {
     let data = root.node("Data").ok_or_else(|| unreadable("Data is missing"))?;
     Ok(Device {
-        name: required(data, "DeviceName")?.into(),
+        name: named(data)?.into(),
         firmware_version: data.text("FirmwareVersion"),
         status: data.text("Status").unwrap_or_default(),
         utc_online: data.time("UtcOnline"),
@@ -168,7 +187,7 @@ fn package(info: Node<'_>) -> Result<Firmware, CallError> {
     let sizes = files.iter().filter_map(|file| file.int("Size"));
     let size = if files.is_empty() { info.int("FirmwareSize") } else { Some(sizes.sum()) };
     Ok(Firmware {
-        id: required(info, "FirmwareId")?.into(),
+        id: id(info, "FirmwareId")?.into(),
         name: info.text("FirmwareName").unwrap_or_default(),
         version: required(info, "DestVersion")?,
         src_version: info.text("SrcVersion"),
@@ -190,6 +209,33 @@ mod tests {
     use crate::ota::{Answer, Operation};
     use serde_json::{Value, json};
     use std::path::Path;
+
+    #[test]
+    fn an_id_that_steers_or_has_no_end_is_none() {
+        let made = |id: &str| {
+            let answered =
+                answer(200, &json!({"Success": true, "RequestId": "R\n2", "Data": {"JobId": id}}).to_string());
+            let document = judge(&answered).unwrap();
+            document.read(created).map(|read| (read.value.0.as_str().to_owned(), read.request_id))
+        };
+        assert_eq!(made("wahVIzGkCMuAUE2gDERM02"), Ok(("wahVIzGkCMuAUE2gDERM02".to_owned(), "R 2".to_owned())));
+        assert!(made(&"x".repeat(128)).is_ok());
+        for id in ["a\nb", "a\u{1b}[2J", "a\u{202e}b", "a\u{2028}", &"x".repeat(129)] {
+            let error = made(id).unwrap_err();
+            assert_eq!((error.class, error.code.as_str()), (Class::Unknown, code::UNREADABLE_ANSWER), "{id:?}");
+            assert!(!error.to_string().contains('\n') && error.to_string().contains("JobId is no name"), "{error}");
+        }
+    }
+
+    #[test]
+    fn names_for_people_lose_what_steers_and_names_of_devices_stay() {
+        let task =
+            json!({"TaskId": "t", "DeviceName": "a\u{202e}b", "TaskDesc": "x\u{1b}[31m\ny", "TaskStatus": "QUE\nUED"});
+        let answered = answer(200, &json!({"Success": true, "Data": {"SimpleOTATaskInfo": [task]}}).to_string());
+        let read = judge(&answered).unwrap().read(tasks_unpaged).unwrap().value.remove(0);
+        assert_eq!((read.device_name.as_str(), read.desc.as_str()), ("a\u{202e}b", "x[31m y"));
+        assert_eq!(read.status.as_str(), "QUE UED");
+    }
 
     /// What a fixture's `expect` can name, found by our own decoding.
     fn seen(operation: Operation, answer: &Answer) -> Value {

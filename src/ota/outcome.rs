@@ -164,12 +164,25 @@ impl From<CallError> for Outcome {
     }
 }
 
+/// Whether a character steers whoever shows it rather than being shown: line breaks and terminals' controls, marks that turn
+/// the direction of writing, and what has no width.
+fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Whether a text is as [`clean`] leaves it, but for its length and the spaces at its ends.
+pub fn is_plain(text: &str) -> bool {
+    !text.chars().any(steers)
+}
+
 /// One line of at most `longest` characters: white space becomes a space; control characters and those that change the
 /// direction of text or cannot be seen are left out, so that nobody's terminal is steered by an answer.
 pub fn clean(text: &str, longest: usize) -> String {
-    let unseen = |c: &char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
     let visible = text.chars().map(|c| if c.is_whitespace() { ' ' } else { c });
-    let kept: String = visible.filter(|c| !c.is_control() && !unseen(c)).take(longest).collect();
+    let kept: String = visible.filter(|c| !steers(*c)).take(longest).collect();
     kept.trim().to_owned()
 }
 
@@ -180,6 +193,9 @@ mod tests {
     #[test]
     fn texts_are_one_bounded_line_without_steering_characters() {
         assert_eq!(clean("a\nb\tc\u{1b}[31md\u{202e}e\u{0}f\u{2028}g", 100), "a b c[31mdef g");
+        assert_eq!(clean("a\u{61c}b\u{2066}c\u{9b}d\u{e0041}e\u{ad}f\u{fff9}g\u{200b}h", 100), "abcdefgh");
+        assert_eq!(clean("Gerät „2“ – 系 👍🏽", 100), "Gerät „2“ – 系 👍🏽", "what is shown stays");
+        assert!(is_plain("Gerät „2“ – 系 👍🏽") && !is_plain("a\nb") && !is_plain("a\u{2028}b") && !is_plain("\u{202e}"));
         assert_eq!(clean(&"系".repeat(1000), LONGEST_MESSAGE).chars().count(), 256);
         let error = CallError::new(Class::Unknown, "Co\u{7}de", &"x".repeat(9999)).with_request_id("A\r\nB");
         assert_eq!(

@@ -93,7 +93,7 @@ pub fn record(
 ) {
     let Some(claim) = status.claim.take() else { return };
     let job = JobStatus {
-        request_id: request_id.map(str::to_owned),
+        request_id: request_id.map(|id| bounded(id, 64)),
         sent_percent: claim.call.parameters.get("GrayPercent").and_then(|p| Percent::parse(p).ok()),
         succeeded_before: claim.succeeded_before,
         ..unclaimed(job_id, claim.attempt, claim.part, claim.token, utc_create)

@@ -5,7 +5,6 @@ use crate::api::status::{FirmwareRolloutStatus, Phase, StageState, StageStatus};
 use crate::api::{ABORT, ADOPT, FirmwareRollout, PAUSE, RESUME, RETRY};
 
 use super::stage;
-use super::story::bounded;
 
 /// Longest value of a command that is kept.
 const LONGEST: usize = 128;
@@ -48,7 +47,8 @@ impl Command {
     /// Its value, if it is a new one.
     pub fn fresh(self, rollout: &FirmwareRollout, status: &FirmwareRolloutStatus) -> Option<String> {
         let annotations = rollout.metadata.annotations.as_ref()?;
-        let value = bounded(annotations.get(self.annotation())?.trim(), LONGEST);
+        // As it stands there: a value acts once.
+        let value: String = annotations.get(self.annotation())?.trim().chars().take(LONGEST).collect();
         (!value.is_empty() && status.handled.get(self.name()) != Some(&value)).then_some(value)
     }
 }

@@ -5,6 +5,7 @@ use crate::api::status::PinnedFirmware;
 use crate::ota::firmware::Firmware;
 
 use super::observed::Trouble;
+use super::story::bounded;
 
 /// The module of a package that is named by version only.
 pub const DEFAULT_MODULE: &str = "default";
@@ -58,7 +59,7 @@ pub fn choose(product_key: &str, wanted: &FirmwareRef, candidates: &[Firmware]) 
 pub fn pin(firmware: &Firmware) -> PinnedFirmware {
     PinnedFirmware {
         id: firmware.id.as_str().to_owned(),
-        version: firmware.version.clone(),
-        module: firmware.module.clone(),
+        version: bounded(&firmware.version, 64),
+        module: firmware.module.as_ref().map(|module| bounded(module, 64)),
     }
 }

@@ -388,22 +388,25 @@ pub struct Proposed {
 /// The answer of QueryOTAJob as status shows it.
 pub fn view(job: &Job) -> JobView {
     let time = |t: Option<Timestamp>| t.map(Time);
+    // To the schema's bounds: a name without end must not make the status one that the API server refuses.
+    let cut = |text: &str, most: usize| text.chars().take(most).collect::<String>();
+    let some = |text: &Option<String>, most: usize| text.as_deref().map(|text| cut(text, most));
     JobView {
-        name: job.name.clone(),
-        job_desc: job.desc.clone(),
-        dest_version: job.dest_version.clone(),
-        job_status: job.status.as_str().to_owned(),
-        job_type: job.job_type.as_str().to_owned(),
-        selection_type: job.selection_type.clone(),
-        target_selection: job.target_selection.clone(),
+        name: some(&job.name, 128),
+        job_desc: some(&job.desc, 256),
+        dest_version: some(&job.dest_version, 64),
+        job_status: cut(job.status.as_str(), 32),
+        job_type: cut(job.job_type.as_str(), 32),
+        selection_type: cut(&job.selection_type, 32),
+        target_selection: cut(&job.target_selection, 32),
         utc_create: time(job.utc_create),
         utc_modified: time(job.utc_modified),
         utc_start_time: time(job.utc_start),
         utc_end_time: time(job.utc_end),
         utc_schedule_time: time(job.utc_schedule),
         utc_schedule_finish_time: time(job.utc_schedule_finish),
-        src_versions: job.src_versions.clone(),
-        gray_percent: job.gray_percent.clone(),
+        src_versions: job.src_versions.iter().take(10).map(|version| cut(version, 64)).collect(),
+        gray_percent: some(&job.gray_percent, 16),
         dynamic_mode: job.dynamic_mode,
         retry_interval: job.retry_interval,
         retry_count: job.retry_count,
@@ -413,9 +416,9 @@ pub fn view(job: &Job) -> JobView {
         need_push: job.need_push,
         need_confirm: job.need_confirm,
         multi_module_mode: job.multi_module_mode,
-        download_protocol: job.download_protocol.clone(),
-        group_id: job.group_id.clone(),
-        group_name: job.group_name.clone(),
+        download_protocol: some(&job.download_protocol, 16),
+        group_id: some(&job.group_id, 128),
+        group_name: some(&job.group_name, 128),
     }
 }
 

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use crate::api::condition::{self, Condition};
 use crate::api::status::{FirmwareRolloutStatus, Next, Phase, StageState};
 use crate::api::{Time, status};
+use crate::ota::outcome::clean;
 
 use super::{external, stage};
 
@@ -71,13 +72,7 @@ impl Situation {
 }
 
 /// The three conditions of a standing: of a rollout, and of an account.
-pub fn conditions(
-    kind: Kind,
-    reason: &str,
-    message: &str,
-    generation: Option<i64>,
-    now: Timestamp,
-) -> [Condition; 3] {
+pub fn conditions(kind: Kind, reason: &str, message: &str, generation: Option<i64>, now: Timestamp) -> [Condition; 3] {
     [("Ready", Kind::Ready), ("Reconciling", Kind::Waiting), ("Stalled", Kind::Stalled)].map(|(name, holds)| {
         Condition {
             kind: name.to_owned(),
@@ -131,9 +126,10 @@ pub fn remark(
     condition::set(&mut status.conditions, new);
 }
 
-/// At most so many characters.
+/// At most so many characters, on one line, and none that steers whoever reads it: a sentence may quote what users and the
+/// cloud wrote.
 pub fn bounded(text: &str, most: usize) -> String {
-    text.chars().take(most).collect()
+    clean(text, most)
 }
 
 /// Something worth an event.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::Answer;
 use super::code::{self, Class};
-use super::outcome::{CallError, Read};
+use super::outcome::{CallError, Read, clean, is_plain};
 
 /// Longest body that is read, in bytes. The largest honest one, 200 jobs with full tags, stays under 2 MiB.
 pub const LONGEST_BODY: usize = 16 * 1024 * 1024;
@@ -139,8 +139,14 @@ impl<'a> Node<'a> {
         found.filter(|value| !value.is_null())
     }
 
-    /// Text, or a number or flag as text; empty text counts as absent.
+    /// Text, or a number or flag as text; empty text counts as absent. Without what steers whoever shows it: who writes an
+    /// answer is not who reads our logs.
     pub(super) fn text(self, name: &str) -> Option<String> {
+        self.verbatim(name).map(plain)
+    }
+
+    /// As [`Node::text`], but as it stands there: for what is sent back and never shown.
+    pub(super) fn verbatim(self, name: &str) -> Option<String> {
         scalar(self.get(name)?)
     }
 
@@ -205,7 +211,7 @@ impl<'a> Node<'a> {
 
     /// As [`Node::list`], of texts.
     pub(super) fn texts(self, outer: &str, inner: &str) -> Result<Vec<String>, CallError> {
-        Ok(self.list(outer, inner)?.into_iter().filter_map(scalar).collect())
+        Ok(self.list(outer, inner)?.into_iter().filter_map(scalar).map(plain).collect())
     }
 }
 
@@ -218,6 +224,10 @@ fn elements(list: Option<&Value>) -> Option<Vec<&Value>> {
         Some(only @ (Value::Object(_) | Value::String(_))) => Some(vec![only]),
         Some(_) => None,
     }
+}
+
+fn plain(text: String) -> String {
+    if is_plain(&text) { text } else { clean(&text, usize::MAX) }
 }
 
 fn scalar(value: &Value) -> Option<String> {

@@ -126,7 +126,7 @@ pub fn decide(rollout: &FirmwareRollout, observed: &Observed, now: Timestamp) ->
         Act::Wait => draft.cancel_besides().unwrap_or(Act::Wait),
         act => act,
     };
-    let because = situation.because.clone();
+    let because = bounded(&situation.because, story::LONGEST_MESSAGE);
     tell(&mut draft.status, &situation, rollout.metadata.generation, now);
     draft.tell_of_edits();
     draft.tell_of_shadow();

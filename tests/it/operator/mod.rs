@@ -4,10 +4,12 @@
 mod ending;
 mod failing;
 mod going;
+mod hostile;
 mod identity;
 mod interrupted;
 mod listing;
 pub mod scene;
 mod stopping;
 pub mod telemetry;
+mod tenant;
 mod using;

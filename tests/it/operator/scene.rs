@@ -136,19 +136,27 @@ impl Scene {
     /// Starts an operator whose probes can be asked, and which logs JSON.
     pub fn observed_operator(&self, name: &'static str, service_account: &str) -> Supervised {
         let kubeconfig = self.plane().operator_kubeconfig(&self.namespace, service_account).unwrap();
-        let flags = ["--telemetry-addr=127.0.0.1:0", "--log-format=json", "--namespace", &self.namespace];
+        let flags = ["--telemetry-addr=127.0.0.1:0", "--log-format=json", "--allow-insecure-endpoints"];
+        let flags = [&flags, ["--namespace", self.namespace.as_str()].as_slice()].concat();
         self.launch(name, LEASE, &kubeconfig, &[], &flags)
     }
 
     /// As [`Scene::another_operator`], with variables (`NAME=value`) and flags besides.
     pub fn operator_with(&self, name: &'static str, lease: &str, variables: &[&str], flags: &[&str]) -> Supervised {
-        let own = ["--telemetry-addr=off", "--namespace", &self.namespace];
+        let own = ["--telemetry-addr=off", "--allow-insecure-endpoints", "--namespace", &self.namespace];
         self.launch(name, lease, &self.kubeconfig, variables, &[&own, flags].concat())
+    }
+
+    /// As [`Scene::operator_with`], where only the vendor's hosts may be called, as it comes.
+    pub fn strict_operator(&self, name: &'static str, variables: &[&str], flags: &[&str]) -> Supervised {
+        let own = ["--telemetry-addr=off", "--namespace", &self.namespace];
+        self.launch(name, LEASE, &self.kubeconfig, variables, &[&own, flags].concat())
     }
 
     /// Starts the operator as the chart does unless it is told namespaces: it watches all of them.
     pub fn start_operator_everywhere(&mut self) {
-        self.operator = Some(self.launch("operator", LEASE, &self.kubeconfig, &[], &["--telemetry-addr=off"]));
+        let flags = ["--telemetry-addr=off", "--allow-insecure-endpoints"];
+        self.operator = Some(self.launch("operator", LEASE, &self.kubeconfig, &[], &flags));
     }
 
     fn launch(
@@ -166,7 +174,6 @@ impl Scene {
             "controller",
             "--kubeconfig",
             kubeconfig.to_str().unwrap(),
-            "--allow-insecure-endpoints",
             "--poll-interval=300ms",
             "--progress-interval=500ms",
             "--lease-namespace",
