@@ -126,8 +126,11 @@ pub fn judged(
     now: Timestamp,
 ) -> OTAAccountStatus {
     let generation = account.metadata.generation;
-    let mut new =
-        OTAAccountStatus { observed_generation: generation, doctor: None, ..account.status.clone().unwrap_or_default() };
+    let mut new = OTAAccountStatus {
+        observed_generation: generation,
+        doctor: None,
+        ..account.status.clone().unwrap_or_default()
+    };
     if let Some(echo) = echo
         && new.tag_echo.as_ref().is_none_or(|known| known.subject != echo.subject)
     {

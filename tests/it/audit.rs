@@ -20,7 +20,8 @@ use crate::rights;
 
 /// Who asked for what, and how it ended; of everybody. A request is told once it is answered, and a watch, which is
 /// answered when it ends, also when it begins.
-const POLICY: &str = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules: [{level: Metadata}]\n";
+const POLICY: &str =
+    "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules: [{level: Metadata}]\n";
 
 /// The folder of the policy and the log, which goes with it.
 struct Folder(PathBuf);

@@ -23,6 +23,7 @@ mod operator;
 mod readme;
 mod resources;
 mod rights;
+mod security;
 // Its program, `make sim`, is not used here.
 #[allow(dead_code)]
 mod sim;

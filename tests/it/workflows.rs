@@ -47,9 +47,13 @@ fn each_job_has_only_the_rights_that_it_names_and_leaves_no_token_behind() {
         for (job, it) in workflow["jobs"].as_object().unwrap() {
             let rights = it["permissions"].as_object().unwrap_or_else(|| panic!("{name}: {job} names no rights"));
             let writes = rights.values().any(|right| right != "read");
-            assert!(!writes || (name.as_str(), job.as_str()) == ("release.yml", "publish"), "{name}: {job}: {rights:?}");
+            assert!(
+                !writes || (name.as_str(), job.as_str()) == ("release.yml", "publish"),
+                "{name}: {job}: {rights:?}"
+            );
         }
-        for step in steps(&workflow).filter(|s| s["uses"].as_str().is_some_and(|u| u.starts_with("actions/checkout@"))) {
+        for step in steps(&workflow).filter(|s| s["uses"].as_str().is_some_and(|u| u.starts_with("actions/checkout@")))
+        {
             assert_eq!(step["with"]["persist-credentials"], false, "{name}");
         }
     }
@@ -60,7 +64,10 @@ fn what_outsiders_write_reaches_no_shell() {
     for (name, workflow) in parsed() {
         for step in steps(&workflow) {
             let script = step["run"].as_str().unwrap_or_default();
-            assert!(!script.contains("${{"), "{name}: an expression is pasted into a script; hand it over in env: {script}");
+            assert!(
+                !script.contains("${{"),
+                "{name}: an expression is pasted into a script; hand it over in env: {script}"
+            );
         }
         assert!(workflow["on"].is_object(), "{name}");
         assert!(workflow["on"]["pull_request_target"].is_null(), "{name} would run strangers' code with our secrets");
@@ -78,7 +85,8 @@ fn a_release_uses_nothing_that_an_earlier_run_left() {
         // Not `== false`: where nobody calls it, there is no input at all.
         assert_eq!(step["if"], "${{ !inputs.fresh }}");
     }
-    let needs: BTreeSet<_> = release["jobs"]["publish"]["needs"].as_array().unwrap().iter().map(|n| n.as_str()).collect();
+    let needs: BTreeSet<_> =
+        release["jobs"]["publish"]["needs"].as_array().unwrap().iter().map(|n| n.as_str()).collect();
     let all: BTreeSet<_> = release["jobs"].as_object().unwrap().keys().map(|k| Some(k.as_str())).collect();
     let before: BTreeSet<_> = all.into_iter().filter(|job| *job != Some("publish")).collect();
     assert_eq!(needs, before, "it is published after everything else");

@@ -48,7 +48,8 @@ fn account(status: &OTAAccountStatus) -> OTAAccount {
 /// A rollout in this situation, as `decide` ends.
 fn told(kind: Kind, reason: &'static str) -> FirmwareRolloutStatus {
     let situation = Situation { kind, ..Situation::waiting(reason, "one sentence for a person") };
-    let mut status = FirmwareRolloutStatus { observed_generation: Some(GENERATION), ..FirmwareRolloutStatus::default() };
+    let mut status =
+        FirmwareRolloutStatus { observed_generation: Some(GENERATION), ..FirmwareRolloutStatus::default() };
     story::tell(&mut status, &situation, Some(GENERATION), now());
     status
 }
@@ -69,7 +70,9 @@ fn objects() -> Objects {
     for (kind, reason) in reasons::of_accounts() {
         let found = match kind {
             Kind::Ready => Ok("subject".to_owned()),
-            kind => Err(Trouble { reason, message: "one sentence for a person".into(), stalled: kind == Kind::Stalled }),
+            kind => {
+                Err(Trouble { reason, message: "one sentence for a person".into(), stalled: kind == Kind::Stalled })
+            }
         };
         let status = judged(&found);
         assert_eq!(status.conditions[0].reason, reason, "the reason of a good account is the operator's own");
