@@ -1,6 +1,6 @@
 # Needs rustup, a C compiler, Go, make, and util-linux (flock, setsid).
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos sim lint chart install.yaml image e2e cluster cluster-down test-sdk test-flux fmt clean kube toolchain
+.PHONY: help demo test chaos sim lint chart install.yaml image e2e cluster cluster-down test-sdk test-flux test-argocd fmt clean kube toolchain
 
 # Asked, not assumed: CARGO_TARGET_DIR and cargo's configuration may move it.
 target = $$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
@@ -60,6 +60,11 @@ test-sdk: ## let the vendor's Python clients call every operation of the simulat
 
 test-flux: ## judge every status that the operator can write by kstatus, as Flux does (Go)
 	@go -C tests/flux vet ./... && go -C tests/flux test -count=1 ./...
+
+test-argocd: kube ## run the examples for Argo CD under the real Argo CD: every fixture, and a story of rollouts out of Git
+	@tests/argocd/tools.sh && tests/argocd/render.sh check && tests/argocd/build.sh >/dev/null
+	cargo build --locked --bin fota --example argocd
+	@exec "$(target)/debug/examples/argocd"
 
 fmt: toolchain ## format the Rust sources
 	cargo fmt

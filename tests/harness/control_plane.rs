@@ -354,7 +354,7 @@ fn connects(port: u16) -> bool {
     TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
-/// A port that is free now. Neither server can be told to pick one and tell us.
-fn free_port() -> Result<u16> {
+/// A port that is free now, for servers that cannot be told to pick one and tell us.
+pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
