@@ -1,7 +1,7 @@
 //! The fixtures beside the Lua files, in the format of Argo CD's own tests, through the real `argocd admin settings
 //! resource-overrides`. What the results should be stands in the fixtures, never here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -74,6 +74,7 @@ pub fn run(report: &Report) -> Result<()> {
         health(report, &argocd, &examples.join("paused-is-healthy/fota.dev/FirmwareRollout"), PAUSED_IS_HEALTHY),
         health(report, &argocd, &scripts.join("OTAAccount"), PAUSED_IS_SUSPENDED),
         actions(report, &argocd, &scripts.join("FirmwareRollout/actions")),
+        every_reason(report, &argocd),
     ];
     fs::remove_dir_all(&argocd.home)?;
     outcome.into_iter().collect()
@@ -95,7 +96,7 @@ fn health(report: &Report, argocd: &Argocd, dir: &Path, config: &str) -> Result<
     let data = named.iter().next().and_then(|file| file.parent()).ok_or("no fixture")?;
     let forgotten: Vec<_> = files(data)?.into_iter().filter(|file| !named.contains(file)).collect();
     let kind = dir.file_name().unwrap_or_default().to_string_lossy();
-    let variant = if config == PAUSED_IS_HEALTHY { ", paused is Healthy" } else { "" };
+    let variant = variant(config);
     report.check(
         LANE,
         wrong.is_empty() && forgotten.is_empty(),
@@ -118,8 +119,9 @@ fn actions(report: &Report, argocd: &Argocd, dir: &Path) -> Result<()> {
             expected.sort();
             Ok((said != expected).then(|| format!("{}: expected {expected:?}, got {said:?}", test.input_path)))
         })?;
-        let text = format!("FirmwareRollout: actions offered in {} states {}", jobs.len(), wrong.join("; "));
-        report.check(LANE, wrong.is_empty(), text.trim_end())?;
+        let variant = variant(config);
+        let text = format!("FirmwareRollout: actions offered in {} states{variant}", jobs.len());
+        report.check(LANE, wrong.is_empty(), told(&text, &wrong, &[]))?;
     }
     let jobs: Vec<_> = tests.action_tests.iter().collect();
     let wrong = each(&jobs, |test| {
@@ -145,8 +147,42 @@ fn actions(report: &Report, argocd: &Argocd, dir: &Path) -> Result<()> {
         }
         Ok((!wrong.is_empty()).then(|| format!("{} {}: {}", test.action, test.input_path, wrong.join(", "))))
     })?;
-    let text = format!("FirmwareRollout: {} actions run, each twice {}", jobs.len(), wrong.join("; "));
-    report.check(LANE, wrong.is_empty(), text.trim_end())
+    let text = format!("FirmwareRollout: {} actions run, each twice", jobs.len());
+    report.check(LANE, wrong.is_empty(), told(&text, &wrong, &[]))
+}
+
+/// Every object that `make test-flux` judges is as healthy to Argo CD as it is to Flux.
+fn every_reason(report: &Report, argocd: &Argocd) -> Result<()> {
+    let objects: BTreeMap<String, Value> = read(&root().join("tests/flux/testdata/objects.json"))?;
+    let judged = fs::read_to_string(root().join("tests/flux/health.txt"))?;
+    let lines = judged.lines().filter(|line| !line.starts_with('#'));
+    let jobs: Vec<_> = lines.map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
+    let wrong = each(&jobs.iter().collect::<Vec<_>>(), |line| {
+        let [kind, standing, reason, flux] = line[..] else { return Err(format!("what is {line:?}?").into()) };
+        let name = format!("{kind} {standing} {reason}");
+        let file = argocd.home.join(format!("{kind}-{standing}-{reason}.json"));
+        fs::write(&file, objects.get(&name).ok_or_else(|| format!("no object {name}"))?.to_string())?;
+        let said = argocd.ask(PAUSED_IS_SUSPENDED, "health", &[text(&file)?])?;
+        let expected = match flux {
+            "Current" => "STATUS: Healthy",
+            "Failed" => "STATUS: Degraded",
+            _ => "STATUS: Progressing",
+        };
+        Ok((said.lines().next() != Some(expected)).then(|| format!("{name}: {flux} to Flux, {said:?}")))
+    })?;
+    let text = format!("{} objects, one of each reason: as healthy as to Flux", jobs.len());
+    report.check(LANE, wrong.is_empty() && jobs.len() == objects.len(), told(&text, &wrong, &[]))
+}
+
+fn variant(config: &str) -> &'static str {
+    if config == PAUSED_IS_HEALTHY { ", paused is Healthy" } else { "" }
+}
+
+/// A finding with what is wrong about it, line by line, and the fixtures that nobody names.
+fn told(what: &str, wrong: &[String], forgotten: &[PathBuf]) -> String {
+    let forgotten = forgotten.iter().map(|file| format!("no test names {}", file.display()));
+    let wrong: String = wrong.iter().cloned().chain(forgotten).map(|why| format!("\n         {why}")).collect();
+    format!("{what}{wrong}")
 }
 
 /// A time of the last minutes, perhaps with a number behind it.

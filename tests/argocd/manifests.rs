@@ -60,12 +60,12 @@ pub fn package_id(lane: &str, version: &str) -> String {
     format!("package-{lane}-{}", version.replace('.', ""))
 }
 
-/// The account, which is in Git; its Secret is not.
+/// The account, which is in Git, a wave before its rollouts; its Secret is not.
 pub fn account(endpoint: &str) -> Value {
     json!({
         "apiVersion": "fota.dev/v1alpha1",
         "kind": "OTAAccount",
-        "metadata": {"name": ACCOUNT},
+        "metadata": {"name": ACCOUNT, "annotations": {"argocd.argoproj.io/sync-wave": "-1"}},
         "spec": {
             "endpoint": endpoint,
             "credentials": {"secretRef": {"name": "demo-keys"}},
