@@ -72,7 +72,8 @@ pub async fn tell(ground: Arc<Ground>, lane: Lane) -> Result<()> {
     let repository = Repository::create(&ground.repository_dir(lane.name))?;
     repository.write("rollouts/account.yaml", &manifests::text(&ground.account())?)?;
     repository.write("rollouts/names.yaml", &manifests::text(&manifests::names())?)?;
-    repository.write("rollouts/rollout.yaml", &manifests::text(&manifests::rollout(lane.product, "4.0.0"))?)?;
+    repository
+        .write("rollouts/rollout.yaml", &manifests::text(&manifests::unhurried_rollout(lane.product, "4.0.0"))?)?;
     let commit = repository.commit("Firmware 4.0.0")?;
 
     let client = ground.control_plane.admin_client().await?;
@@ -172,8 +173,8 @@ impl Story {
         let mark = self.application.mark();
         let commit = self.push("Firmware 4.1.1", &manifests::rollout(self.lane.product, "4.1.1")).await?;
         self.application.becomes("Degraded by bad firmware", ROLLED, |view| at(view, &commit, "Degraded")).await?;
-        let path_ = path(&at_commit(&self.application.since(mark), &commit));
-        self.check(path_ == ["Progressing", "Degraded"], format!("bad firmware: {}", path_.join(", ")))?;
+        let states = path(&at_commit(&self.application.since(mark), &commit));
+        self.check(states == ["Progressing", "Degraded"], format!("bad firmware: {}", states.join(", ")))?;
         let rollout = self.rollout("failed", |r| phase(r) == Some(Phase::Failed)).await?;
         let reason = rollouts::reason(&rollout);
         self.check(reason == "GateFailed", format!("the rollout says {reason} (promised: GateFailed)"))?;

@@ -209,7 +209,9 @@ impl Argocd {
         command.args(["--argocd-cm-path", text(&config)?]).stdin(Stdio::null());
         let output = command.output()?;
         if !output.status.success() {
-            return Err(format!("argocd {what}: {}", String::from_utf8_lossy(&output.stderr)).into());
+            // Before the error it logs what it does.
+            let complaint = String::from_utf8_lossy(&output.stderr);
+            return Err(format!("argocd {what}: {}", complaint.lines().last().unwrap_or_default()).into());
         }
         Ok(String::from_utf8(output.stdout)?)
     }

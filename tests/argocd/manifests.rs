@@ -120,6 +120,13 @@ pub fn rollout(product: &str, version: &str) -> Value {
     })
 }
 
+/// The same with a first step that leaves the time to pause it, ten seconds of ours.
+pub fn unhurried_rollout(product: &str, version: &str) -> Value {
+    let mut rollout = rollout(product, version);
+    rollout["spec"]["gray"][0]["gate"]["matureAfter"] = json!("10m");
+    rollout
+}
+
 /// The same with a first step that goes on for a day, and has tasks to cancel all that time.
 pub fn slow_rollout(product: &str, version: &str) -> Value {
     let mut rollout = rollout(product, version);
