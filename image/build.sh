@@ -25,12 +25,13 @@ mkdir -p "$out"
 # ring has C and assembly in it. Paths of this machine stay out of the binary.
 export CC_x86_64_unknown_linux_musl=musl-gcc
 cargo_home=${CARGO_HOME:-${HOME:?}/.cargo}
-remap="--remap-path-prefix=$PWD=/fota --remap-path-prefix=$cargo_home=/cargo"
-CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS=$remap \
+# Our own are relative; naming this checkout would build every dependency anew for each.
+CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS="--remap-path-prefix=$cargo_home=/cargo" \
   cargo build --release --locked --target "$platform" --bin fota >&2
 binary=$target/$platform/release/fota
 # A dynamic one would not even start on an empty base.
 if readelf --program-headers "$binary" | grep -q INTERP; then fail "$binary is not static"; fi
+if grep -qF -e "$PWD" -e "$cargo_home" "$binary"; then fail "$binary names folders of this machine"; fi
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
