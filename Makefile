@@ -28,7 +28,9 @@ lint: toolchain ## check formatting, clippy, documentation, scripts, workflows, 
 	cargo fmt --check
 	cargo clippy --locked --all-targets --features sabotage -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps --lib
-	@for script in .ci/run .ci/e2e $$(find . -name target -prune -o -name '*.sh' -print); do bash -n "$$script" || exit 1; done
+	@for script in .ci/run .ci/e2e $$(find . -name target -prune -o -name '*.sh' -print); do bash -n "$$script" || exit 1; \
+	  if grep -nE '\|[[:space:]]*grep -[a-zA-Z]*q' "$$script"; then \
+	    echo "$$script: grep -q breaks the pipe, which pipefail takes for a failure: give it <<<" >&2; exit 1; fi; done
 	@deny=$$(tests/deny/build.sh) && "$$deny" --locked check --deny warnings licenses bans sources
 	@go -C tests/actionlint tool actionlint -shellcheck= -pyflakes= "$(CURDIR)"/.github/workflows/*.yml
 

@@ -30,7 +30,7 @@ CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS="--remap-path-prefix=$cargo_hom
   cargo build --release --locked --target "$platform" --bin fota >&2
 binary=$target/$platform/release/fota
 # A dynamic one would not even start on an empty base.
-if readelf --program-headers "$binary" | grep -q INTERP; then fail "$binary is not static"; fi
+if grep -q INTERP <<<"$(readelf --program-headers "$binary")"; then fail "$binary is not static"; fi
 if grep -qF -e "$PWD" -e "$cargo_home" "$binary"; then fail "$binary names folders of this machine"; fi
 
 work=$(mktemp -d)

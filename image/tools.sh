@@ -18,4 +18,4 @@ if [ "${#missing[@]}" -gt 0 ]; then
   DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >&2
 fi
 # In the checkout: the toolchain is the one that rust-toolchain.toml names.
-rustup target list --installed | grep -qx "$1" || rustup target add "$1" >&2
+grep -qx "$1" <<<"$(rustup target list --installed)" || rustup target add "$1" >&2
