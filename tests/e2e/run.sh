@@ -169,7 +169,8 @@ distinct=$(jq -r '.[].params as $p | $p | to_entries[] | select(.value == "fota.
   fail "creates, tagged, jobs, distinct tags: $(jq length <<<"$created") $tags $jobs $distinct, not 5 each: $created"
 say "the cloud's log: $(jq '[.. | objects | select(.operation?)] | length' "$work/calls") calls, 5 creates, 5 jobs, each tag once"
 k logs -l app.kubernetes.io/component=controller --tail=-1 >"$work/logs"
-if grep -iE 'forbidden|panicked' "$work/logs"; then fail "the operator's log has what it should not"; fi
+# An API server that has just started has not read its own roles yet either, and refuses everybody for a moment.
+if grep -v 'system:discovery.* not found' "$work/logs" | grep -iE 'forbidden|panicked'; then fail "the operator's log has what it should not"; fi
 
 if "$helm" uninstall fota -n "$namespace" --timeout 2m >"$work/refused" 2>&1; then fail "uninstalled although a rollout needs it"; fi
 grep -q 'fota-e2e/rehearsal' "$work/refused" || k logs job/fota-uninstall-check >>"$work/refused" 2>&1 || :
