@@ -25,6 +25,8 @@ mod eventually;
 mod fixtures;
 #[path = "argocd/ground.rs"]
 mod ground;
+#[path = "argocd/held_sync.rs"]
+mod held_sync;
 #[path = "argocd/manifests.rs"]
 mod manifests;
 #[path = "argocd/report.rs"]
@@ -51,6 +53,7 @@ use tokio::task::JoinHandle;
 use chapters::Lane;
 use ground::Ground;
 use harness::Result;
+use held_sync::Place;
 use report::Report;
 use waves::Waves;
 
@@ -61,6 +64,8 @@ const LANES: [Lane; 2] = [
     Lane { name: "client", letter: "c", product: "a1Client00", server_side: false },
     Lane { name: "server", letter: "s", product: "a1Server00", server_side: true },
 ];
+
+const HELD: Place = Place { name: "held", letter: "h", product: "a1Held0000" };
 
 const WAVES: [Waves; 2] = [
     Waves { name: "waves-c", product: "a1Client00", server_side: false, names: 120 },
@@ -108,7 +113,9 @@ async fn run() -> Result<()> {
 async fn story(report: &Arc<Report>) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let ground = Arc::new(Ground::start(report.clone(), &LANES.map(|lane| (lane.product, lane.letter)))?);
+    let [client, server] = LANES.map(|lane| (lane.product, lane.letter));
+    let products = [client, server, (HELD.product, HELD.letter)];
+    let ground = Arc::new(Ground::start(report.clone(), &products)?);
     let outcome = tokio::select! {
         outcome = tokio::time::timeout(LIMIT, told(&ground)) => {
             outcome.unwrap_or_else(|_| Err(format!("it had not come to its end after {} s", LIMIT.as_secs()).into()))
@@ -127,7 +134,8 @@ async fn story(report: &Arc<Report>) -> Result<()> {
 async fn told(ground: &Arc<Ground>) -> Result<()> {
     let lanes = LANES.map(|lane| beside(ground, async move |ground| chapters::tell(ground, lane).await));
     let waves = WAVES.map(|waves| beside(ground, async move |ground| waves::begin(ground, waves).await));
-    for lane in lanes {
+    let held = beside(ground, async move |ground| held_sync::tell(ground, HELD).await);
+    for lane in lanes.into_iter().chain([held]) {
         lane.await??;
     }
     let mut waiting = Vec::new();
